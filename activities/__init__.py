@@ -1,0 +1,1 @@
+"""Everything that touches the outside world: the ledger, its keys, the people."""

@@ -1,0 +1,269 @@
+"""The one writer of facts: what happened to a case, in one transaction; and rungs, which fire only when nothing earlier waits."""
+
+import json
+from typing import Any
+
+import structlog
+from sqlmodel import Session, col, func, select
+from temporalio import activity
+
+from activities.database import Database
+from activities.keys import COLUMN, KeyRing
+from models.people import Directory, Role
+from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tasks import (
+    AnyEntry,
+    Armed,
+    CaseClosed,
+    CaseOpened,
+    DueRung,
+    Entry,
+    Fired,
+    Recording,
+    Submission,
+    TaskDone,
+    TaskMoved,
+    TaskOwed,
+    TaskReassigned,
+    TaskWithdrawn,
+    Told,
+)
+
+log = structlog.get_logger()
+
+
+class Ledger:
+    """The activities that write the ledger. Either may run twice with the same input: the first write of a key wins."""
+
+    def __init__(self, database: Database, keys: KeyRing, people: Directory) -> None:
+        self._database = database
+        self._keys = keys
+        self._people = people
+
+    @activity.defn
+    def record(self, recording: Recording) -> None:
+        """Keep all that happened to a case in one instant, and what follows from it on the screens."""
+        with self._database.writing() as session:
+            case = locked(session, recording.case)
+            kept = self._kept(session, recording)
+            for entry in recording.entries:
+                if entry.key not in kept:
+                    self._apply(session, case, entry)
+                elif _content(entry) != kept[entry.key]:
+                    log.error("ledger.fork", case=case.id, key=entry.key)  # two histories of one case: never expected
+            session.flush()
+            case.due_at = session.exec(
+                select(func.min(TaskRow.due_at)).where(TaskRow.case_id == case.id, TaskRow.state == "open")
+            ).one()
+
+    @activity.defn
+    def fire(self, due: DueRung) -> Fired:
+        """Fire a rung, unless something recorded by then is still to be decided: then write nothing and hand that back."""
+        with self._database.writing() as session:
+            case = locked(session, due.case)
+            if earlier := self._undecided(session, due):
+                return Fired(earlier=earlier)
+            deadline = session.get_one(DeadlineRow, (due.case, due.task, due.generation, due.rung))
+            if deadline.fired_at is None:
+                self._fire(session, case, deadline, due)
+            case.last_instant = max(case.last_instant, due.now)
+            return Fired(at=deadline.fired_at)
+
+    def _undecided(self, session: Session, due: DueRung) -> list[Submission]:
+        waiting = session.exec(
+            select(SubmissionRow)
+            .where(SubmissionRow.case_id == due.case, SubmissionRow.state == "pending")
+            .where(SubmissionRow.recorded_at <= due.planned_at)
+            .order_by(col(SubmissionRow.recorded_at))
+        )
+        return [as_submission(row) for row in waiting if row.id not in due.known]
+
+    def _fire(self, session: Session, case: CaseRow, deadline: DeadlineRow, due: DueRung) -> None:
+        task = session.get_one(TaskRow, (due.case, due.task))
+        deadline.planned_at, deadline.fired_at, deadline.passed = due.planned_at, due.now, due.silent
+        deadline.person = task.owner if due.tell is Role.OWNER else self._who(due.tell, case)
+        session.add(
+            EventRow(
+                case_id=case.id,
+                key=f"rung/{due.task}/{due.generation}/{due.rung}",
+                kind="passed" if due.silent else "reminded" if deadline.after_seconds < 0 else "escalated",
+                task=due.task,
+                at=due.now,
+                data={"rung": due.rung, "generation": due.generation, "role": due.tell, "person": deadline.person},
+            )
+        )
+        if not due.silent:
+            deadline.delivered_at = due.now
+            what = "reminder" if deadline.after_seconds < 0 else "overdue"
+            key = f"{case.id}/{due.task}/{due.generation}/{due.rung}"
+            session.add(
+                NoticeRow(
+                    person=deadline.person,
+                    key=key,
+                    what=what,
+                    case_id=case.id,
+                    task=due.task,
+                    created_at=due.now,
+                    delivered_at=due.now,
+                    data={"due_at": task.due_at.isoformat(), "owner": task.owner, "rung": due.rung},
+                )
+            )
+            log.info("notice", what=what, to=deadline.person, case=case.id, task=due.task)
+
+    # What follows from an entry
+
+    def _apply(self, session: Session, case: CaseRow, entry: AnyEntry) -> None:
+        session.add(
+            EventRow(
+                case_id=case.id,
+                key=entry.key,
+                kind=entry.kind,
+                task=getattr(entry, "task", None),
+                at=entry.at,
+                submission=entry.submission,
+                by=entry.by,
+                role=entry.role,
+                data=_content(entry),
+            )
+        )
+        match entry:
+            case CaseOpened():
+                pass
+            case TaskOwed():
+                self._owe(session, case, entry)
+            case TaskDone(task=key):
+                self._task(session, case, key).state = "done"
+                self._task(session, case, key).done_at = entry.at
+                self._task(session, case, key).done_by = entry.by
+            case TaskWithdrawn(task=key):
+                self._task(session, case, key).state = "withdrawn"
+                self._task(session, case, key).withdrawn_because = entry.because
+            case TaskMoved(task=key):
+                task = self._task(session, case, key)
+                task.due_at, task.generation = entry.due_at, entry.generation
+                task.due_because = entry.because.model_dump(mode="json")
+                self._arm(session, case, entry, key, entry.generation, entry.rungs)
+            case TaskReassigned(task=key):
+                self._task(session, case, key).owner = entry.person
+            case Told():
+                self._tell(session, case, entry)
+            case CaseClosed():
+                case.state, case.closed_at, case.closed_because = "archived", entry.at, entry.because
+                self._archive(session, case)
+
+    def _owe(self, session: Session, case: CaseRow, owed: TaskOwed) -> None:
+        session.add(
+            TaskRow(
+                case_id=case.id,
+                key=owed.task,
+                form=owed.form,
+                owner_role=owed.owner,
+                owner=self._who(owed.owner, case),
+                owed_at=owed.at,
+                due_at=owed.due_at,
+                due_because=owed.because.model_dump(mode="json"),
+                after=owed.after,
+            )
+        )
+        self._arm(session, case, owed, owed.task, 0, owed.rungs)
+
+    def _arm(
+        self, session: Session, case: CaseRow, cause: Entry, task: str, generation: int, rungs: list[Armed]
+    ) -> None:
+        session.add_all(
+            DeadlineRow(
+                case_id=case.id,
+                task=task,
+                generation=generation,
+                rung=armed.rung,
+                after_seconds=round(armed.after.total_seconds()),
+                role=armed.tell,
+                armed_at=cause.at,
+                planned_at=armed.planned_at,
+            )
+            for armed in rungs
+        )
+
+    def _tell(self, session: Session, case: CaseRow, told: Told) -> None:
+        owner = self._task(session, case, told.task).owner if told.task and told.to is Role.OWNER else None
+        session.add(
+            NoticeRow(
+                person=told.person or owner or self._who(told.to, case),
+                key=f"{told.submission}/{told.what}",
+                what=told.what,
+                case_id=case.id,
+                task=told.task,
+                submission=told.submission,
+                created_at=told.at,
+                data={"by": told.by},
+            )
+        )
+
+    def _archive(self, session: Session, case: CaseRow) -> None:
+        session.flush()
+        document = json.dumps(whole_case(session, case, self._keys), ensure_ascii=False, default=str).encode()
+        sealed = self._keys.seal(document, COLUMN, f"archive/{case.id}")
+        assert case.closed_at is not None
+        session.add(ArchiveRow(case_id=case.id, archived_at=case.closed_at, sealed=sealed))
+
+    def _task(self, session: Session, case: CaseRow, key: str) -> TaskRow:
+        return session.get_one(TaskRow, (case.id, key))
+
+    def _who(self, role: Role, case: CaseRow) -> str:
+        return self._people.resolve(role, case.id, case.region)
+
+    def _kept(self, session: Session, recording: Recording) -> dict[str, dict[str, Any]]:
+        keys = [entry.key for entry in recording.entries]
+        rows = session.exec(select(EventRow).where(EventRow.case_id == recording.case, col(EventRow.key).in_(keys)))
+        return {row.key: row.data for row in rows}
+
+
+def locked(session: Session, case: str) -> CaseRow:
+    """The case's row, and the case to ourselves until the transaction ends."""
+    return session.exec(select(CaseRow).where(CaseRow.id == case).with_for_update()).one()
+
+
+def as_submission(row: SubmissionRow) -> Submission:
+    """A submission as the workflow sees it."""
+    return Submission(
+        id=row.id,
+        at=row.recorded_at,
+        by=row.by,
+        role=Role(row.role),
+        form=row.form,
+        task=row.task,
+        outline=row.outline,
+    )
+
+
+def unsealed(row: SubmissionRow, keys: KeyRing) -> dict[str, Any]:
+    """What the person sent, in full."""
+    form: dict[str, Any] = json.loads(keys.open(row.sealed, COLUMN, f"submission/{row.id}"))
+    return form
+
+
+def whole_case(session: Session, case: CaseRow, keys: KeyRing) -> dict[str, Any]:
+    """Everything the ledger knows of a case, texts in full: rows by table."""
+
+    def rows(table: Any, *order: Any) -> list[Any]:
+        return list(session.exec(select(table).where(table.case_id == case.id).order_by(*order)))
+
+    submissions = rows(SubmissionRow, SubmissionRow.recorded_at)
+    return {
+        "case": case.model_dump(exclude={"leased_by", "leased_until", "last_instant"}),
+        "submissions": [
+            {
+                **row.model_dump(include={"id", "form", "task", "by", "role", "recorded_at", "state"}),
+                "content": unsealed(row, keys),
+            }
+            for row in submissions
+        ],
+        "tasks": [row.model_dump(exclude={"case_id"}) for row in rows(TaskRow, TaskRow.owed_at)],
+        "deadlines": [row.model_dump(exclude={"case_id"}) for row in rows(DeadlineRow, DeadlineRow.planned_at)],
+        "events": [row.model_dump(exclude={"case_id", "id"}) for row in rows(EventRow, EventRow.id)],
+    }
+
+
+def _content(entry: AnyEntry) -> dict[str, Any]:
+    """What two writes of one entry must agree on: everything but the instant and what the row already says."""
+    return entry.model_dump(mode="json", exclude={"at", "task", "by", "role"})

@@ -1,0 +1,191 @@
+"""Complaints: the facts, the forms and the promises of handbook 6.2."""
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, Field, model_validator
+
+from models.forms import Bundle, Case, Code, FieldError, Form, Private, Text
+from models.tasks import Process, Promise
+
+Channel = Literal[
+    "phone", "sms", "fax", "email", "im", "oa", "mail", "web", "in_person", "authority", "social", "marketplace"
+]
+Remedy = Literal["exchange", "return", "refund", "repair", "compensation", "apology", "gift", "information", "other"]
+Yuan = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+Span = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=366))]
+
+
+class Customer(Private):
+    """The complainant, as far as known. May be empty."""
+
+    name: Text | None = None
+    phone: Text | None = None
+    email: Text | None = None
+    im: Text | None = None
+    fax: Text | None = None
+    address: Text | None = None
+    card_no: Text | None = None
+
+
+class Goods(Private):
+    """What was bought (handbook 3.3 F7)."""
+
+    style_no: Code | None = None
+    colour: Text | None = None
+    size: Text | None = None
+    batch: Code | None = None
+    receipt_no: Text | None = None
+    price: Yuan | None = None
+
+
+class StoreHandling(Private):
+    """What the store did before headquarters heard of it (handbook 3.3 F8)."""
+
+    reply: Text | None = None
+    solution: Text | None = None
+    by: Code | None = None
+    supervisor_opinion: Text | None = None
+    help_wanted: bool = False
+
+
+class Complaint(Case):
+    """A complaint as it was received (handbook 3.3 F7). `received_at` starts its clocks, however late it is typed."""
+
+    number_field = "form_no"
+
+    form_no: Code
+    kind: Literal["complaint", "suggestion", "query", "praise"]
+    channel: Channel
+    received_at: AwareDatetime
+    received_by: Code | None = None
+    origin: Literal["direct", "store"] = "direct"
+    store: Code | None = None
+    category: Code | None = None
+    content: Text
+    demand: Text | None = None
+    severity: Literal["ordinary", "serious", "major"] = "ordinary"
+    customer: Customer
+    goods: Goods | None = None
+    purchased_on: date | None = None
+    about_employee: Code | None = None
+    store_handling: StoreHandling | None = None
+
+    @property
+    def store_code(self) -> str | None:
+        return self.store
+
+    def objections(self, intake: "ComplaintIntake", now: datetime) -> list[FieldError]:
+        if self.origin == "store":
+            return [FieldError(field="origin", code="store_complaint_not_yet")]
+        if self.received_at > now + intake.clocks_differ:
+            return [FieldError(field="received_at", code="received_in_future")]
+        if self.received_at < now - intake.oldest_receipt:
+            return [
+                FieldError(
+                    field="received_at", code="received_too_long_ago", values={"days": str(intake.oldest_receipt.days)}
+                )
+            ]
+        return []
+
+
+class Reply(Form):
+    """The first answer to the customer, within 24 hours of receipt."""
+
+    content: Text
+
+
+class Solution(Form):
+    """What is proposed to the customer: steps, time, effect (handbook 6.2, principle 5). `duration` is the span promised to carry it out."""
+
+    steps: Text
+    duration: Span | None = None
+    effect: Text
+    amount: Yuan = Decimal(0)
+    remedy: Remedy
+
+
+class Consent(Form):
+    """The customer's yes or no. Nothing is carried out without a yes."""
+
+    accepted: bool
+    wish: Text | None = None
+
+
+class Execution(Form):
+    """What was carried out."""
+
+    content: Text
+
+
+class Callback(Form):
+    """The call after the solution was carried out, and how satisfied the customer is (1 worst, 5 best)."""
+
+    outcome: Literal[
+        "satisfied", "partly_satisfied", "dissatisfied", "unreachable", "refused_contact", "wrong_number", "rescheduled"
+    ]
+    satisfaction: Annotated[int, Field(ge=1, le=5)] | None = None
+    comment: Text | None = None
+    channel: Channel | None = None
+
+    @model_validator(mode="after")
+    def _says_how_satisfied(self) -> Self:
+        if self.outcome in ("satisfied", "partly_satisfied", "dissatisfied") and self.satisfaction is None:
+            raise ValueError("satisfaction: needed (1 to 5) when the customer was reached")
+        return self
+
+
+class Record(Form):
+    """《顾客投诉意见处理表》 (CS department): what was found, who is responsible, what is learnt."""
+
+    finding: Text
+    responsible: Text | None = None
+    lesson: Text | None = None
+
+
+class Solve(Bundle):
+    """Solved on the line (handbook 6.2(1)): reply, solution, consent and execution in one."""
+
+    reply: Text | None = None
+    steps: Text
+    effect: Text
+    amount: Yuan = Decimal(0)
+    remedy: Remedy
+    execution: Text
+
+    def now(self) -> list[Form]:
+        solution = Solution(steps=self.steps, effect=self.effect, amount=self.amount, remedy=self.remedy)
+        return [Reply(content=self.reply), solution] if self.reply else [solution]
+
+    def then(self) -> list[Form]:
+        return [Consent(accepted=True), Execution(content=self.execution)]
+
+
+class ComplaintIntake(BaseModel):
+    """What the door asks of a receipt."""
+
+    oldest_receipt: timedelta
+    clocks_differ: timedelta
+
+
+class ComplaintPromises(BaseModel):
+    """One promise for each task a complaint may owe."""
+
+    reply: Promise
+    solution: Promise
+    new_solution: Promise
+    consent: Promise
+    execution: Promise
+    callback: Promise
+    record: Promise
+
+
+COMPLAINT = Process(
+    name="complaint",
+    case=Complaint,
+    intake=ComplaintIntake,
+    promises=ComplaintPromises,
+    forms=(Reply, Solution, Consent, Execution, Callback, Record),
+    acts=(Solve,),
+)

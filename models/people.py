@@ -1,0 +1,76 @@
+"""Who works here: roles, people, stores, and how a role becomes a person (handbook 1.2)."""
+
+import hashlib
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+class Role(StrEnum):
+    """A part somebody plays. Workflows know roles only; people are found when something happens."""
+
+    OWNER = "owner"
+    """Whoever the task belongs to at that moment; never a person's own role."""
+    STORE = "store"
+    SPECIALIST = "specialist"
+    MANAGER = "manager"
+    DIRECTOR = "director"
+    ADMINISTRATOR = "administrator"
+
+
+class Person(BaseModel):
+    """Somebody who acts or hears. `id` is a staff number, never a name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str
+    name: str
+    role: Role
+    regions: tuple[str, ...] = ()
+    store: str | None = None
+
+
+class Store(BaseModel):
+    """A shop of the chain and the region it belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    code: str
+    name: str
+    region: str
+
+
+class Directory(BaseModel):
+    """The people and stores of the chain, small enough to be one file until the organisation is data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    stores: tuple[Store, ...] = ()
+    people: tuple[Person, ...]
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        ids = [person.id for person in self.people]
+        codes = {store.code for store in self.stores}
+        for twice in {id for id in ids if ids.count(id) > 1}:
+            raise ValueError(f"person {twice!r} stands in the directory twice")
+        for person in self.people:
+            if person.role is Role.OWNER:
+                raise ValueError(f"person {person.id!r} cannot have the role 'owner'")
+            if person.store and person.store not in codes:
+                raise ValueError(f"person {person.id!r} belongs to the unknown store {person.store!r}")
+        for needed in (Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR, Role.ADMINISTRATOR):
+            if not any(person.role is needed for person in self.people):
+                raise ValueError(f"nobody in the directory is {needed.value}: late work would reach nobody")
+        return self
+
+    def person(self, id: str) -> Person | None:
+        return next((person for person in self.people if person.id == id), None)
+
+    def region(self, store: str | None) -> str | None:
+        return next((known.region for known in self.stores if known.code == store), None)
+
+    def resolve(self, role: Role, case: str, region: str | None) -> str:
+        """The person who plays a role for a case: the region's own first, spread evenly by case id where several could."""
+        able = [person for person in self.people if person.role is role]
+        local = [person for person in able if region in person.regions]
+        choice = local or able or [person for person in self.people if person.role is Role.ADMINISTRATOR]
+        return choice[int(hashlib.sha256(case.encode()).hexdigest(), 16) % len(choice)].id

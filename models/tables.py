@@ -1,0 +1,170 @@
+"""The ledger's tables. Instants are UTC; whatever a person typed is in a sealed column, and only there."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index, LargeBinary, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+SQLModel.metadata.naming_convention = {
+    "ix": "%(table_name)s_by_%(column_0_N_name)s",
+    "uq": "%(table_name)s_unique_%(column_0_N_name)s",
+    "fk": "%(table_name)s_%(column_0_N_name)s_of_%(referred_table_name)s",
+    "pk": "%(table_name)s_key",
+}
+
+SYSTEM_GRACE = timedelta(minutes=1)
+
+
+class CaseRow(SQLModel, table=True):
+    """One case: who it is, and where it stands. The door writes its identity with the opening submission, `record` the rest."""
+
+    __tablename__ = "cases"
+    __table_args__ = (UniqueConstraint("process", "number"), Index("cases_by_due", "state", "due_at", "id"))
+
+    id: str = Field(primary_key=True)
+    process: str
+    number: str
+    """The business number: unique within its process for ever, also after the engine has forgotten the case."""
+    state: str = "open"
+    cycle: int = 1
+    store: str | None = Field(default=None, index=True)
+    region: str | None = Field(default=None, index=True)
+    opened_at: datetime
+    due_at: datetime | None = None
+    """The earliest due time among its open tasks."""
+    closed_at: datetime | None = None
+    closed_because: str | None = None
+    last_instant: datetime
+    """No submission of the case is ever recorded at or before this."""
+    promises: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    leased_by: str | None = None
+    leased_until: datetime | None = None
+
+
+class SubmissionRow(SQLModel, table=True):
+    """What a person sent, committed before anything is decided. Its id is the idempotency key."""
+
+    __tablename__ = "submissions"
+    __table_args__ = (
+        UniqueConstraint("case_id", "recorded_at"),
+        Index("submissions_to_deliver", "state", "next_try_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    case_id: str = Field(foreign_key="cases.id")
+    form: str
+    task: str | None = None
+    by: str
+    role: str
+    recorded_at: datetime
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """The whole form, encrypted."""
+    outline: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """The form with its texts hidden: what the workflow gets."""
+    digest: str
+    """A keyed hash of the whole form: the same key with another body is told apart without opening either."""
+    state: str = "pending"
+    decided_at: datetime | None = None
+    refusal: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    deferred: bool = False
+    """Its sender was told "being processed": a refusal must find him."""
+    attempts: int = 0
+    next_try_at: datetime
+
+
+class EventRow(SQLModel, table=True):
+    """Something that happened. Append-only; `key` says what it is, and the first one written under a key wins."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("case_id", "key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    case_id: str = Field(foreign_key="cases.id")
+    key: str
+    kind: str
+    task: str | None = None
+    at: datetime
+    submission: str | None = None
+    by: str | None = None
+    role: str | None = None
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class TaskRow(SQLModel, table=True):
+    """A form somebody owes a case."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (Index("tasks_by_owner", "owner", "state", "due_at"), Index("tasks_by_due", "state", "due_at"))
+
+    case_id: str = Field(primary_key=True, foreign_key="cases.id")
+    key: str = Field(primary_key=True)
+    form: str
+    state: str = "open"
+    owner_role: str
+    owner: str
+    owed_at: datetime
+    due_at: datetime
+    due_because: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    generation: int = 0
+    after: str | None = None
+    """The form that must be handed in before this one."""
+    done_at: datetime | None = None
+    done_by: str | None = None
+    withdrawn_because: str | None = None
+
+
+class DeadlineRow(SQLModel, table=True):
+    """A rung of a task's ladder: when it was planned, when it fired, who heard."""
+
+    __tablename__ = "deadlines"
+
+    case_id: str = Field(primary_key=True, foreign_key="cases.id")
+    task: str = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    rung: int = Field(primary_key=True)
+    after_seconds: int
+    role: str
+    person: str | None = None
+    armed_at: datetime
+    """When it could first be known: the recording of what armed it. Lateness before this is a person's, after it the system's."""
+    planned_at: datetime = Field(index=True)
+    fired_at: datetime | None = None
+    passed: bool = False
+    """A reminder that was overtaken by its due time: kept, and told to nobody."""
+    delivered_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+
+    @property
+    def system_was_late(self) -> bool:
+        """Whether it fired more than a minute after it could have."""
+        return self.fired_at is not None and self.fired_at - max(self.planned_at, self.armed_at) > SYSTEM_GRACE
+
+
+class NoticeRow(SQLModel, table=True):
+    """What one person is told, once. `key` is the deadline row or the submission it comes from."""
+
+    __tablename__ = "notices"
+    __table_args__ = (UniqueConstraint("person", "key"), Index("notices_by_person", "person", "id"))
+
+    id: int | None = Field(default=None, primary_key=True)
+    person: str
+    key: str
+    what: str
+    case_id: str = Field(foreign_key="cases.id")
+    task: str | None = None
+    submission: str | None = None
+    """The submission that caused it: the notice goes out once that is decided."""
+    created_at: datetime
+    delivered_at: datetime | None = None
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class ArchiveRow(SQLModel, table=True):
+    """A closed case, whole and sealed: facts, forms, tasks, deadlines and events in one document."""
+
+    __tablename__ = "archive"
+
+    case_id: str = Field(primary_key=True, foreign_key="cases.id")
+    archived_at: datetime
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

@@ -1,0 +1,305 @@
+"""The vocabulary of the desk: promises and ladders, submissions and outcomes, and the entries that go into the ledger."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+
+from models.forms import Case, Code, FieldError, Form, Text
+from models.people import Role
+
+AT_DUE = timedelta(0)
+
+
+class Rung(NamedTuple):
+    """One step of a ladder: this long after the due time (before it, when negative), this role hears."""
+
+    after: timedelta
+    tell: Role
+
+    @property
+    def is_reminder(self) -> bool:
+        return self.after < AT_DUE
+
+
+class Promise(BaseModel):
+    """How long a task may take, elapsed from its anchor, and who hears when. A number of the policy, frozen into the case."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    within: timedelta = Field(gt=AT_DUE)
+    ladder: tuple[Rung, ...]
+    basis: str
+    """The handbook's section, or "ours"."""
+
+    @field_validator("ladder")
+    @classmethod
+    def _climbs_and_somebody_hears(cls, ladder: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        if any(later.after <= earlier.after for earlier, later in pairwise(ladder)):
+            raise ValueError("the rungs of a ladder must climb: each later than the one before")
+        if all(rung.is_reminder for rung in ladder):
+            raise ValueError("a ladder needs a rung at or after the due time: somebody must hear that it passed")
+        return ladder
+
+    def due(self, since: datetime) -> datetime:
+        return since + self.within
+
+    def lasting(self, span: timedelta | None) -> Self:
+        """The same ladder over the span somebody promised, or over the policy's own where nobody did."""
+        return self if span is None else self.model_copy(update={"within": span, "basis": "promised to the customer"})
+
+
+C = TypeVar("C", bound=Case)
+P = TypeVar("P", bound=BaseModel)
+
+
+class Opened(BaseModel, Generic[C, P]):
+    """What a case's workflow starts with: facts (texts hidden), the promises it was opened under, and its opening submission."""
+
+    case: C
+    promises: P
+    submission: str
+    by: str
+    role: Role
+    at: datetime
+
+
+class Submission(BaseModel):
+    """What a person sent, as the workflow sees it: who, when it was recorded (UTC), which form, texts hidden."""
+
+    id: str
+    at: datetime
+    by: str
+    role: Role
+    form: str
+    task: str | None = None
+    outline: dict[str, Any] = {}
+
+
+OPENING = "open"
+"""The form name of the submission that opens a case."""
+
+
+class Refusal(BaseModel):
+    """Why the desk did not take a submission: a code of the catalogue and the values of its sentence."""
+
+    code: str
+    values: dict[str, str] = {}
+
+
+class Outcome(BaseModel):
+    """What became of a submission."""
+
+    refused: Refusal | None = None
+
+
+class Extend(Form):
+    """Move a task's due time later, with a reason."""
+
+    may = frozenset({Role.MANAGER})
+
+    task: Code
+    due_at: AwareDatetime
+    reason: Text
+
+    def objections(self, now: datetime) -> list[FieldError]:
+        return [FieldError(field="due_at", code="due_in_past")] if self.due_at <= now else []
+
+
+class Reassign(Form):
+    """Give a task to another person, with a reason. Its clock runs on."""
+
+    may = frozenset({Role.MANAGER})
+
+    task: Code
+    person: Code
+    reason: Text
+
+
+EVERY_CASE: tuple[type[Form], ...] = (Extend, Reassign)
+"""The acts every process takes."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the handbook, as the doors need to know it. Its policy section bears its name."""
+
+    name: str
+    case: type[Case]
+    intake: type[BaseModel]
+    promises: type[BaseModel]
+    forms: tuple[type[Form], ...]
+    acts: tuple[type[Form], ...] = ()
+
+    @property
+    def submittable(self) -> dict[str, type[Form]]:
+        """Every form and act somebody may send to a case of this process, by name."""
+        return {form.form: form for form in (*self.forms, *self.acts, *EVERY_CASE)}
+
+
+# What the desk tells the ledger. `key` says what an entry is: the first one written under a key wins.
+
+
+class Change(BaseModel):
+    """An agreed change of a due time. The reason is in the submission."""
+
+    due_before: datetime
+    due_at: datetime
+    by: str
+    submission: str
+
+
+class Because(BaseModel):
+    """Why a due time is where it is."""
+
+    promise: str
+    basis: str
+    anchor: str
+    """What the clock runs from: an instant of the case (`received_at`), or the form whose recording started it."""
+    anchored_at: datetime
+    within: timedelta
+    counted: Literal["elapsed"] = "elapsed"
+    changes: list[Change] = []
+
+
+class Armed(BaseModel):
+    """A rung that lies ahead."""
+
+    rung: int
+    after: timedelta
+    tell: Role
+    planned_at: datetime
+
+
+class Entry(BaseModel):
+    """Something that happened in a case, at the recording of the submission that caused it."""
+
+    at: datetime
+    submission: str
+    by: str
+    role: Role
+
+
+class CaseOpened(Entry):
+    kind: Literal["opened"] = "opened"
+
+    @property
+    def key(self) -> str:
+        return self.kind
+
+
+class TaskOwed(Entry):
+    kind: Literal["owed"] = "owed"
+    task: str
+    form: str
+    owner: Role
+    due_at: datetime
+    because: Because
+    after: str | None
+    rungs: list[Armed]
+
+    @property
+    def key(self) -> str:
+        return f"owed/{self.task}"
+
+
+class TaskDone(Entry):
+    kind: Literal["done"] = "done"
+    task: str
+
+    @property
+    def key(self) -> str:
+        return f"closed/{self.task}"
+
+
+class TaskWithdrawn(Entry):
+    kind: Literal["withdrawn"] = "withdrawn"
+    task: str
+    because: str
+
+    @property
+    def key(self) -> str:
+        return f"closed/{self.task}"
+
+
+class TaskMoved(Entry):
+    kind: Literal["moved"] = "moved"
+    task: str
+    generation: int
+    due_at: datetime
+    because: Because
+    rungs: list[Armed]
+
+    @property
+    def key(self) -> str:
+        return f"moved/{self.task}/{self.generation}"
+
+
+class TaskReassigned(Entry):
+    kind: Literal["reassigned"] = "reassigned"
+    task: str
+    person: str
+
+    @property
+    def key(self) -> str:
+        return f"reassigned/{self.submission}"
+
+
+class Told(Entry):
+    """A notice without a clock, to a role or to one person."""
+
+    kind: Literal["told"] = "told"
+    what: str
+    to: Role
+    person: str | None = None
+    task: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"told/{self.what}/{self.task or '-'}/{self.submission}"
+
+
+class CaseClosed(Entry):
+    kind: Literal["archived"] = "archived"
+    because: str
+
+    @property
+    def key(self) -> str:
+        return "archived"
+
+
+AnyEntry = Annotated[
+    CaseOpened | TaskOwed | TaskDone | TaskWithdrawn | TaskMoved | TaskReassigned | Told | CaseClosed,
+    Field(discriminator="kind"),
+]
+
+
+class Recording(BaseModel):
+    """All that happened to a case in one instant: one transaction of the ledger."""
+
+    case: str
+    entries: list[AnyEntry]
+
+
+class DueRung(BaseModel):
+    """A rung whose time has come, and the submissions the case has already decided."""
+
+    case: str
+    task: str
+    generation: int
+    rung: int
+    tell: Role
+    planned_at: datetime
+    now: datetime
+    silent: bool
+    """A reminder whose due time has passed: kept for the record, told to nobody."""
+    known: list[str]
+
+
+class Fired(BaseModel):
+    """When a rung fired, as the ledger first kept it; or the submissions recorded before it that must be decided first."""
+
+    at: datetime | None = None
+    earlier: list[Submission] = []

@@ -1,0 +1,124 @@
+"""Settings from the environment (KEFU_…), and how everything is put together from them."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+from pydantic import SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+
+from activities.database import Database
+from activities.keys import KeyRing
+from activities.payloads import data_converter
+from activities.people import read_directory
+from models import policy
+from models.people import Directory
+
+TASK_QUEUE = "kefu"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Settings(BaseSettings):
+    """Everything that differs between installations. Temporal's address, namespace and TLS are Temporal's own settings."""
+
+    model_config = SettingsConfigDict(env_prefix="KEFU_")
+
+    data: Path = Path("var")
+    """Where everything lives that is not in the environment: the ledger, the keys, the directory."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the ledger; a SQLite file in the data directory when unset."""
+    keys: SecretStr | None = None
+    """id:base64[,id:base64…], the first one writes; a file in the data directory, made once, when unset."""
+    policy: Path = policy.SHIPPED
+    zone: str = "Asia/Shanghai"
+    """The calendar's zone: for dates without an offset, and for showing instants."""
+    host: str = "127.0.0.1"
+    port: int = 8040
+    max_cached_workflows: int = 1000
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str) -> str:
+        ZoneInfo(zone)
+        return zone
+
+    @field_validator("host")
+    @classmethod
+    def _is_loopback(cls, host: str) -> str:
+        if host not in LOOPBACK:
+            raise ValueError(
+                f"{host} is not a loopback address: there is no sign-in yet, whoever reaches the port may do anything. "
+                "Use 127.0.0.1, and a tunnel for people elsewhere"
+            )
+        return host
+
+
+def configure_logs() -> None:
+    """Readable lines on a terminal, JSON otherwise; ours and the libraries' alike. Nothing personal is ever logged."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=False)
+        if sys.stderr.isatty()
+        else structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for chatty in ("uvicorn.access", "alembic", "temporalio.activity"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+@dataclass(frozen=True)
+class House:
+    """The one place where the parts are put together."""
+
+    settings: Settings
+
+    @cached_property
+    def calendar(self) -> ZoneInfo:
+        return ZoneInfo(self.settings.zone)
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.settings.database_url or f"sqlite:///{self.settings.data / 'ledger.db'}")
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        if self.settings.keys:
+            return KeyRing(self.settings.keys.get_secret_value())
+        return KeyRing.from_file(self.settings.data / "keys")
+
+    @cached_property
+    def people(self) -> Directory:
+        return read_directory(self.settings.data / "directory.toml")
+
+    async def temporal(self) -> Client:
+        """A client that connects when it is first used: everything but the engine works without the engine."""
+        config: dict[str, Any] = {**ClientConfig.load_client_connect_config()}
+        return await Client.connect(
+            **{"target_host": "localhost:7233", **config}, data_converter=data_converter(self.keys), lazy=True
+        )

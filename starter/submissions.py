@@ -1,0 +1,298 @@
+"""What people send, committed before it is decided; and what became of it."""
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlmodel import Session, col, or_, select
+
+from activities.database import Database
+from activities.keys import COLUMN, KeyRing
+from activities.ledger import as_submission, locked
+from models import policy
+from models.forms import LEDGER, Case, Form, Private
+from models.people import Directory, Person, Role
+from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow
+from models.tasks import OPENING, Opened, Process, Reassign, Refusal, Submission
+from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
+
+LEASE = timedelta(seconds=15)
+LONGEST_WAIT = timedelta(seconds=8)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A committed submission and what is known of it: `pending`, `decided` or `refused`."""
+
+    submission: str
+    case: str
+    state: str
+    refusal: Refusal | None
+    first: bool
+    """Whether this call committed it; false for a repetition."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The oldest undecided submission of a case, ready to send; with what starts the case when it is the opening one."""
+
+    submission: Submission
+    process: str
+    opened: Opened[Any, Any] | None
+
+
+class Submissions:
+    """The ledger's side of every door: who may send what, one row a submission, and the order in which they leave.
+
+    `clock` gives the instant (UTC) that counts; it is read inside the writing transaction.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyRing,
+        people: Directory,
+        clock: Callable[[], datetime],
+        policy_file: Path = policy.SHIPPED,
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._people = people
+        self._clock = clock
+        self._policy = policy_file
+
+    # From the doors
+
+    def open(self, process: Process, facts: Case, by: Person, key: str | None = None) -> Receipt:
+        """Commit the opening submission of a case. The same business number again is the same case, for ever.
+
+        Raises Forbidden, Invalid (a fact that cannot be), Conflict (the number with other facts, the key with another body).
+        """
+        if by.role not in process.case.may_open:
+            raise Forbidden("may_not_open", role=by.role, process=process.name)
+        if by.role is Role.STORE and facts.store_code not in (None, by.store):
+            raise Forbidden("other_store", store=str(facts.store_code))
+        body = _canonical(facts)
+        with self._database.writing() as session:
+            known = session.exec(
+                select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.number)
+            ).first()
+            if known:
+                return self._repeated(self._opening_of(session, known.id), body, "number_taken", number=facts.number)
+            if key and (row := session.get(SubmissionRow, key)):
+                return self._repeated(row, body, "key_reused", key=key)
+            now = self._clock()
+            if errors := facts.objections(policy.intake(process, self._policy), now):
+                raise Invalid(errors)
+            store = facts.store_code or by.store
+            case = CaseRow(
+                id=f"{process.name}-{secrets.token_hex(5)}",
+                process=process.name,
+                number=facts.number,
+                store=store,
+                region=self._people.region(store),
+                opened_at=now,
+                last_instant=now,
+                promises=policy.promises(process, self._policy).model_dump(mode="json"),
+            )
+            session.add(case)
+            session.flush()
+            return self._commit(session, case, OPENING, facts, body, by, key)
+
+    def hand_in(
+        self, process: Process, case_id: str, form: Form, by: Person, task: str | None = None, key: str | None = None
+    ) -> Receipt:
+        """Commit a form for a case, also for one whose opening is still undecided.
+
+        Raises NotFound, Forbidden, Invalid, Conflict (the key with another body).
+        """
+        if by.role not in form.may:
+            raise Forbidden("may_not_hand_in", role=by.role, form=form.form)
+        body = _canonical(form)
+        with self._database.writing() as session:
+            if session.exec(select(CaseRow.process).where(CaseRow.id == case_id)).first() != process.name:
+                raise NotFound("no_such_case", case=case_id)
+            case = locked(session, case_id)
+            if key and (row := session.get(SubmissionRow, key)):
+                same = (row.case_id, row.form, row.task) == (case.id, form.form, task)
+                return self._repeated(row, body if same else b"", "key_reused", key=key)
+            if errors := [*form.objections(self._clock()), *self._unknown_person(form)]:
+                raise Invalid(errors)
+            return self._commit(session, case, form.form, form, body, by, key, task)
+
+    def receipt(self, submission: str) -> Receipt:
+        """What became of a submission. NotFound when there is none."""
+        with self._database.reading() as session:
+            row = session.get(SubmissionRow, submission)
+            if row is None:
+                raise NotFound("no_such_submission", submission=submission)
+            return _receipt(row)
+
+    def defer(self, submission: str) -> Receipt:
+        """The sender is about to hear "being processed": from now on a refusal must find him by a notice."""
+        with self._database.writing() as session:
+            row = session.get_one(SubmissionRow, submission)
+            row.deferred = row.state == "pending"
+            return _receipt(row)
+
+    def _repeated(self, row: SubmissionRow, body: bytes, conflict: str, **values: str) -> Receipt:
+        if not self._keys.matches(row.digest, body):
+            raise Conflict(conflict, **values)
+        return _receipt(row)
+
+    def _opening_of(self, session: Session, case: str) -> SubmissionRow:
+        return session.exec(
+            select(SubmissionRow).where(SubmissionRow.case_id == case, SubmissionRow.form == OPENING)
+        ).one()
+
+    def _unknown_person(self, form: Form) -> list[FieldError]:
+        if isinstance(form, Reassign) and self._people.person(form.person) is None:
+            return [FieldError(field="person", code="unknown_person", values={"person": form.person})]
+        return []
+
+    def _commit(
+        self,
+        session: Session,
+        case: CaseRow,
+        form: str,
+        content: Private,
+        body: bytes,
+        by: Person,
+        key: str | None,
+        task: str | None = None,
+    ) -> Receipt:
+        submission = key or secrets.token_hex(13)
+        recorded_at = self._clock()
+        if form != OPENING:
+            recorded_at = max(recorded_at, case.last_instant + timedelta.resolution)
+        case.last_instant = max(recorded_at, case.last_instant)
+        row = SubmissionRow(
+            id=submission,
+            case_id=case.id,
+            form=form,
+            task=task,
+            by=by.id,
+            role=by.role,
+            recorded_at=recorded_at,
+            sealed=self._keys.seal(body, COLUMN, f"submission/{submission}"),
+            outline=content.model_dump(mode="json", exclude_none=True),
+            digest=self._keys.digest(body),
+            next_try_at=recorded_at,
+        )
+        session.add(row)
+        return _receipt(row, first=True)
+
+    # For the deliverer
+
+    def waiting(self, limit: int) -> list[str]:
+        """Cases with something to deliver now, the longest waiting first."""
+        now = self._clock()
+        with self._database.reading() as session:
+            return list(
+                session.exec(
+                    select(CaseRow.id)
+                    .join(SubmissionRow, col(SubmissionRow.case_id) == col(CaseRow.id))
+                    .where(SubmissionRow.state == "pending", SubmissionRow.next_try_at <= now)
+                    .where(or_(col(CaseRow.leased_until).is_(None), col(CaseRow.leased_until) <= now))
+                    .group_by(col(CaseRow.id))
+                    .order_by(col(SubmissionRow.recorded_at))
+                    .limit(limit)
+                )
+            )
+
+    def next_of(self, case_id: str, holder: str) -> Delivery | None:
+        """Take or renew the case's lease and get its oldest undecided submission; None, and no lease, when there is none.
+
+        Whoever holds the lease delivers alone: what arrives meanwhile is found by his next call.
+        """
+        with self._database.writing() as session:
+            case = locked(session, case_id)
+            now = self._clock()
+            if case.leased_by not in (None, holder) and case.leased_until and case.leased_until > now:
+                return None
+            row = session.exec(
+                select(SubmissionRow)
+                .where(SubmissionRow.case_id == case_id, SubmissionRow.state == "pending")
+                .order_by(col(SubmissionRow.recorded_at))
+                .limit(1)
+            ).first()
+            if row is None:
+                case.leased_by = case.leased_until = None
+                return None
+            case.leased_by, case.leased_until = holder, now + LEASE
+            return Delivery(as_submission(row), case.process, _opened(case, row) if row.form == OPENING else None)
+
+    def decide(self, submission: str, refusal: Refusal | None) -> None:
+        """Write what Temporal answered; only the deliverer that holds the answer calls this. Its notices go out now."""
+        with self._database.writing() as session:
+            row = session.get_one(SubmissionRow, submission)
+            if row.state != "pending":
+                return
+            now = self._clock()
+            row.state, row.decided_at = ("refused" if refusal else "decided"), now
+            if refusal:
+                row.refusal = refusal.model_dump()
+                if row.deferred:
+                    session.add(_refusal_notice(row, refusal, now))
+                    session.flush()
+            for notice in session.exec(select(NoticeRow).where(NoticeRow.submission == submission)):
+                notice.delivered_at = now
+                log.info("notice", what=notice.what, to=notice.person, case=notice.case_id, task=notice.task)
+
+    def decide_from_ledger(self, submission: str) -> bool:
+        """The engine no longer runs the case: what the ledger shows decides. False when it shows nothing either way."""
+        with self._database.reading() as session:
+            row = session.get_one(SubmissionRow, submission)
+            closed = session.get_one(CaseRow, row.case_id).state == "archived"
+            happened = session.exec(select(EventRow.id).where(EventRow.submission == submission)).first()
+        if happened:
+            self.decide(submission, None)
+        elif closed:
+            self.decide(submission, Refusal(code="case_closed"))
+        return bool(happened or closed)
+
+    def postpone(self, case_id: str, submission: str, holder: str) -> None:
+        """No answer: try again later, and let go of the case."""
+        with self._database.writing() as session:
+            row = session.get_one(SubmissionRow, submission)
+            row.attempts += 1
+            row.next_try_at = self._clock() + min(timedelta(seconds=0.5 * 2 ** min(row.attempts, 5)), LONGEST_WAIT)
+            case = locked(session, case_id)
+            if case.leased_by == holder:
+                case.leased_by = case.leased_until = None
+
+
+def _canonical(content: Private) -> bytes:
+    document = content.model_dump(mode="json", context=LEDGER, exclude_none=True)
+    return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
+
+
+def _receipt(row: SubmissionRow, first: bool = False) -> Receipt:
+    refusal = Refusal.model_validate(row.refusal) if row.refusal else None
+    return Receipt(row.id, row.case_id, row.state, refusal, first)
+
+
+def _opened(case: CaseRow, row: SubmissionRow) -> Opened[Any, Any]:
+    return Opened[Any, Any].model_construct(
+        case=row.outline, promises=case.promises, submission=row.id, by=row.by, role=Role(row.role), at=row.recorded_at
+    )
+
+
+def _refusal_notice(row: SubmissionRow, refusal: Refusal, now: datetime) -> NoticeRow:
+    return NoticeRow(
+        person=row.by,
+        key=f"{row.id}/refused",
+        what="refused",
+        case_id=row.case_id,
+        task=row.task,
+        submission=row.id,
+        created_at=now,
+        data={"form": row.form, **refusal.model_dump()},
+    )

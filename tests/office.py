@@ -1,0 +1,188 @@
+"""The department in virtual time: a real Temporal server whose clock we move, a real ledger, real people with names."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from sqlmodel import col, select
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+import worker
+from activities.database import Database
+from activities.keys import KeyRing
+from activities.ledger import Ledger
+from models.forms import Form
+from models.people import Directory, Person
+from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from starter.relay import Relay
+from starter.submissions import Receipt, Submissions
+from workflows import PROCESSES
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+async def eventually(check: Callable[[], Any], within: float = 10) -> Any:
+    """Wait for a condition, without a guess at how long it takes; the assertion that still fails at the end is raised."""
+    end = asyncio.get_running_loop().time() + within
+    while True:
+        try:
+            result = check()
+            result = await result if isinstance(result, Awaitable) else result
+            assert result, "the condition did not come true"
+            return result
+        except AssertionError:
+            if asyncio.get_running_loop().time() > end:
+                raise
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Office:
+    """What the stories are told with. Its clock is the server's."""
+
+    env: WorkflowEnvironment
+    database: Database
+    keys: KeyRing
+    people: Directory
+    task_queue: str
+    ledger: Ledger
+    submissions: Submissions = field(init=False)
+    relay: Relay = field(init=False)
+    _ahead: timedelta = timedelta(0)
+    _worker: Worker | None = None
+    _numbers: count = field(default_factory=lambda: count(1))
+
+    def __post_init__(self) -> None:
+        self.submissions = Submissions(self.database, self.keys, self.people, self.now)
+        self.relay = Relay(self.submissions, self.env.client, self.task_queue)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    async def __aenter__(self) -> "Office":
+        await self._read_clock()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.worker_leaves()
+
+    async def worker_comes(self) -> None:
+        self._worker = worker.build(self.env.client, self.ledger, task_queue=self.task_queue)
+        await self._worker.__aenter__()
+
+    async def worker_leaves(self) -> None:
+        if self._worker:
+            await self._worker.__aexit__(None, None, None)
+            self._worker = None
+
+    async def pass_time(self, span: timedelta) -> None:
+        await self.env.sleep(span)
+        await self._read_clock()
+
+    async def _read_clock(self) -> None:
+        self._ahead = await self.env.get_current_time() - datetime.now(UTC)
+
+    # What people do
+
+    def person(self, id: str) -> Person:
+        person = self.people.person(id)
+        assert person, id
+        return person
+
+    def complaint(self, **facts: Any) -> dict[str, Any]:
+        return {
+            "form_no": f"OA-{next(self._numbers):04d}",
+            "kind": "complaint",
+            "channel": "oa",
+            "received_at": self.now().isoformat(),
+            "store": "SH01",
+            "content": "羽绒服穿了两次就跑绒",
+            "customer": {"name": "张小红", "phone": "13800000001"},
+            **facts,
+        }
+
+    def commit_opening(self, by: str = "oa-sh01", process: str = "complaint", **facts: Any) -> Receipt:
+        case = PROCESSES[process].case.model_validate(self.complaint(**facts))
+        return self.submissions.open(PROCESSES[process], case, self.person(by))
+
+    def commit(
+        self,
+        case: str,
+        form: str,
+        by: str = "lin",
+        task: str | None = None,
+        key: str | None = None,
+        process: str = "complaint",
+        **fields: Any,
+    ) -> Receipt:
+        """Put a form into the ledger, as the door does, without delivering it."""
+        model: type[Form] = PROCESSES[process].submittable[form]
+        return self.submissions.hand_in(
+            PROCESSES[process], case, model.model_validate(fields), self.person(by), task=task, key=key
+        )
+
+    async def open(self, **facts: Any) -> str:
+        receipt = await self.relay.send(lambda: self.commit_opening(**facts))
+        assert receipt.state == "decided", receipt
+        return receipt.case
+
+    async def hand_in(self, case: str, form: str, **fields: Any) -> Receipt:
+        receipt = await self.relay.send(lambda: self.commit(case, form, **fields))
+        assert receipt.state != "pending", receipt
+        return receipt
+
+    # What the ledger shows
+
+    def rows(self, table: Any, case: str, *order: Any) -> list[Any]:
+        with self.database.reading() as session:
+            return list(session.exec(select(table).where(table.case_id == case).order_by(*order)))
+
+    def case(self, case: str) -> CaseRow:
+        with self.database.reading() as session:
+            return session.get_one(CaseRow, case)
+
+    def tasks(self, case: str) -> dict[str, TaskRow]:
+        return {row.key: row for row in self.rows(TaskRow, case)}
+
+    def open_tasks(self, case: str) -> set[str]:
+        return {key for key, row in self.tasks(case).items() if row.state == "open"}
+
+    def events(self, case: str) -> list[EventRow]:
+        return self.rows(EventRow, case, EventRow.id)
+
+    def fired(self, case: str, task: str) -> list[DeadlineRow]:
+        """The rungs of a task that somebody heard of, in the order they fired."""
+        rows = self.rows(DeadlineRow, case, col(DeadlineRow.fired_at), DeadlineRow.rung)
+        return [row for row in rows if row.task == task and row.fired_at and not row.passed]
+
+    def heard(self, case: str, person: str) -> list[str]:
+        """What a person was told about a case: "what/task", in order."""
+        rows = self.rows(NoticeRow, case, NoticeRow.id)
+        return [f"{row.what}/{row.task}" for row in rows if row.person == person and row.delivered_at]
+
+    def submission(self, id: str) -> SubmissionRow:
+        with self.database.reading() as session:
+            return session.get_one(SubmissionRow, id)
+
+    # The whole way
+
+    SOLUTION = {"steps": "换一件新的", "duration": "P2D", "effect": "不再跑绒", "amount": "0", "remedy": "exchange"}
+
+    async def walk(self, case: str, until: str = "record") -> None:
+        """Hand in every form in time, up to and including one."""
+        for form, fields in {
+            "reply": {"content": "已致歉"},
+            "solution": self.SOLUTION,
+            "consent": {"accepted": True},
+            "execution": {"content": "新衣已寄出"},
+            "callback": {"outcome": "satisfied", "satisfaction": 5, "channel": "phone"},
+            "record": {"finding": "充绒工艺不良", "responsible": "商品中心", "lesson": "抽检"},
+        }.items():
+            assert (await self.hand_in(case, form, **fields)).state == "decided"
+            if form == until:
+                return

@@ -1,0 +1,60 @@
+"""What runs the workflows and activities: `python worker.py`. Any number may run side by side."""
+
+import asyncio
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities import schema
+from activities.ledger import Ledger
+from settings import TASK_QUEUE, House, Settings
+from workflows import WORKFLOWS
+
+THREADS = 16
+
+log = structlog.get_logger()
+
+RUNNER = SandboxedWorkflowRunner(
+    restrictions=SandboxRestrictions.default.with_passthrough_modules("models", "activities")
+)
+"""Workflow code runs in the sandbox; our data and activity classes are the same objects inside and out."""
+
+
+def build(client: Client, ledger: Ledger, *, task_queue: str = TASK_QUEUE, max_cached_workflows: int = 1000) -> Worker:
+    """A worker for every process; the sticky timeout is short so that a killed worker's cases move on in seconds."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        activities=[ledger.record, ledger.fire],
+        activity_executor=ThreadPoolExecutor(THREADS, thread_name_prefix="ledger"),
+        max_concurrent_activities=THREADS,
+        max_concurrent_local_activities=THREADS,
+        max_cached_workflows=max_cached_workflows,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
+        workflow_runner=RUNNER,
+    )
+
+
+async def run(settings: Settings) -> None:
+    """Work until told to stop, then finish what is at hand."""
+    house = House(settings)
+    schema.check(house.database)
+    client = await house.temporal()
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    ledger = Ledger(house.database, house.keys, house.people)
+    async with build(client, ledger, max_cached_workflows=settings.max_cached_workflows):
+        log.info("worker.ready", task_queue=TASK_QUEUE)
+        await stop.wait()
+    log.info("worker.stopped")
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Settings()))

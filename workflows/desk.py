@@ -1,0 +1,420 @@
+"""The one idea every process here is made of: a role owes a form to a case by a time; if it does not come, a ladder of people hears about it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Generic, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError, FailureError
+
+from activities.ledger import Ledger
+from models.forms import Bundle, Form, Stamp
+from models.people import Role
+from models.tasks import (
+    OPENING,
+    AnyEntry,
+    Armed,
+    Because,
+    C,
+    CaseClosed,
+    CaseOpened,
+    Change,
+    DueRung,
+    Extend,
+    Opened,
+    Outcome,
+    P,
+    Process,
+    Promise,
+    Reassign,
+    Recording,
+    Refusal,
+    Submission,
+    TaskDone,
+    TaskMoved,
+    TaskOwed,
+    TaskReassigned,
+    TaskWithdrawn,
+    Told,
+)
+
+F = TypeVar("F", bound=Form)
+COMPLETED = "completed"
+
+
+class Ended(Exception):
+    """A case leaves by a side exit. Raised at whatever await its `run()` stands."""
+
+    def __init__(self, because: str) -> None:
+        super().__init__(because)
+        self.because = because
+
+
+class Owed(Generic[F]):
+    """A form some role owes this case, its clock, and who waits for it: `await` gives the form, however late."""
+
+    def __init__(
+        self, desk: "Desk", key: str, form: type[F], promise: Promise, because: Because, after: type[Form] | None
+    ):
+        self._desk = desk
+        self.key = key
+        self.form = form
+        self.after = after
+        self.because = because
+        self.due = promise.due(because.anchored_at)
+        self.ladder = promise.ladder
+        self.generation = 0
+        self.rung = 0
+        self.escalated_at: datetime | None = None
+        self.answer: F | None = None
+        self.withdrawn = False
+
+    def __await__(self) -> Generator[Any, None, F]:
+        return self._desk._wait_for(self).__await__()
+
+    @property
+    def is_open(self) -> bool:
+        return self.answer is None and not self.withdrawn
+
+    def planned(self, rung: int) -> datetime:
+        """When a rung is to fire. After an escalation the next one keeps its distance, however late the first one was."""
+        planned = self.due + self.ladder[rung].after
+        if rung == self.rung and self.escalated_at:
+            return max(planned, self.escalated_at + self.ladder[rung].after - self.ladder[rung - 1].after)
+        return planned
+
+    @property
+    def next_rung_at(self) -> datetime | None:
+        return self.planned(self.rung) if self.is_open and self.rung < len(self.ladder) else None
+
+    def armed(self) -> list[Armed]:
+        return [
+            Armed(rung=rung, after=self.ladder[rung].after, tell=self.ladder[rung].tell, planned_at=self.planned(rung))
+            for rung in range(self.rung, len(self.ladder))
+        ]
+
+    def fired(self, at: datetime) -> None:
+        self.escalated_at = None if self.ladder[self.rung].is_reminder else at
+        self.rung += 1
+
+    def move(self, change: Change) -> None:
+        """Set a new due time and arm again every rung that still lies ahead of it."""
+        self.because = self.because.model_copy(update={"changes": [*self.because.changes, change]})
+        self.due = change.due_at
+        self.generation += 1
+        self.escalated_at = None
+        self.rung = sum(self.due + rung.after <= self._desk.instant for rung in self.ladder)
+
+
+class Desk:
+    """Base of every workflow: what its case owes, the clocks, and the one door forms are handed in through.
+
+    A case decides in the order things were recorded. One turn at a time, it fires what was planned before a
+    submission, takes the submission, lets `run()` go on, and carries what happened to the ledger in one transaction.
+    """
+
+    process: ClassVar[Process]
+
+    def __init__(self) -> None:
+        self._owed: dict[str, Owed[Any]] = {}
+        self._ahead: list[Form] = []  # forms of a bundle whose tasks are still to come
+        self._outcomes: dict[str, Outcome] = {}
+        self._anchors: dict[datetime, str] = {}
+        self._journal: list[AnyEntry] = []  # what happened and is not in the ledger yet
+        self._cause: Submission
+        self._turn = asyncio.Lock()
+        self._ended: str | None = None
+        self._broken: BaseException | None = None
+        self._kept = False
+        self._closed = False
+
+    # For run()
+
+    @asynccontextmanager
+    async def until_ended(self, opened: Opened[C, P]) -> AsyncIterator[None]:
+        """Open the case; on leaving, by the end of `run()` or a side exit, drop what is still owed and archive it."""
+        self._cause = Submission(id=opened.submission, at=opened.at, by=opened.by, role=opened.role, form=OPENING)
+        self._outcomes[opened.submission] = Outcome()
+        self._anchors = {when: name for name, when in opened.case if isinstance(when, datetime)}
+        self._journal.append(CaseOpened(**self._by))
+        clock = asyncio.create_task(self._keep_time())
+        clock.add_done_callback(self._note_breakage)
+        with suppress(Ended):
+            yield
+        because = self._ended or COMPLETED
+        self.drop(*self._owed.values(), because=because)
+        self._journal.append(CaseClosed(because=because, **self._by))
+        self._closed = True
+        await workflow.wait_condition(lambda: clock.done() and workflow.all_handlers_finished())
+        clock.result()
+
+    def owe(
+        self, owner: Role, form: type[F], promise: Promise, since: datetime, after: type[Form] | None = None
+    ) -> Owed[F]:
+        """Open a task. Its clock runs from `since`, whoever waits; it may be handed in once `after` was."""
+        nth = sum(owed.form is form for owed in self._owed.values()) + 1
+        because = Because(
+            promise=promise.name,
+            basis=promise.basis,
+            anchor=self._anchors.get(since, "date"),
+            anchored_at=since,
+            within=promise.within,
+        )
+        owed = Owed(self, form.form if nth == 1 else f"{form.form}-{nth}", form, promise, because, after)
+        self._owed[owed.key] = owed
+        self._journal.append(
+            TaskOwed(
+                task=owed.key,
+                form=form.form,
+                owner=owner,
+                due_at=owed.due,
+                because=because,
+                after=after.form if after else None,
+                rungs=owed.armed(),
+                **self._by,
+            )
+        )
+        for ready in [form for form in self._ahead if isinstance(form, owed.form)]:
+            self._ahead.remove(ready)
+            self._close(owed, ready)
+        return owed
+
+    async def ask(
+        self, owner: Role, form: type[F], promise: Promise, since: datetime, after: type[Form] | None = None
+    ) -> F:
+        """Owe, then wait for the form."""
+        return await self.owe(owner, form, promise, since, after)
+
+    def drop(self, *owed: Owed[Any], because: str) -> None:
+        """Withdraw tasks that nobody owes any more; their ladders end."""
+        for task in owed:
+            if task.is_open:
+                task.withdrawn = True
+                self._journal.append(TaskWithdrawn(task=task.key, because=because, **self._by))
+
+    def tell(self, role: Role, what: str) -> None:
+        """A notice without a clock."""
+        self._journal.append(Told(what=what, to=role, **self._by))
+
+    def end(self, because: str) -> None:
+        """Leave by a side exit, at whatever await `run()` stands."""
+        self._ended = because
+
+    @property
+    def instant(self) -> datetime:
+        """When what the desk is deciding now was recorded."""
+        return self._cause.at
+
+    # The door
+
+    @workflow.update
+    async def submit(self, submission: Submission) -> Outcome:
+        """Decide a submission; returns once the ledger shows it. A known id gets its old outcome."""
+        if submission.form == OPENING:
+            await workflow.wait_condition(lambda: self._kept)
+            return self._outcomes[submission.id]
+        async with self._turn:
+            if submission.id not in self._outcomes:
+                await self._fire_before(submission.at)
+                await self._take(submission)
+        return self._outcomes[submission.id]
+
+    @submit.validator
+    def _may_be_taken(self, submission: Submission) -> None:
+        if submission.id in self._outcomes or submission.form == OPENING:
+            return
+        if refused := self._objection(submission):
+            raise ApplicationError(refused.code, refused.model_dump(), type="Refused", non_retryable=True)
+
+    @workflow.query
+    def tasks(self) -> list[str]:
+        """The open tasks, for operators; screens read the ledger."""
+        return [key for key, owed in self._owed.items() if owed.is_open]
+
+    # Deciding
+
+    async def _take(self, submission: Submission) -> None:
+        if submission.id in self._outcomes:
+            return
+        refused = self._objection(submission)
+        self._outcomes[submission.id] = Outcome(refused=refused)
+        if refused:
+            return
+        self._cause = submission
+        self._anchors[submission.at] = submission.form
+        form = self.process.submittable[submission.form].model_validate(submission.outline, extra="ignore")
+        match form:
+            case Extend(task=key, due_at=due_at):
+                self._extend(self._owed[key], due_at)
+            case Reassign(task=key, person=person):
+                self._journal.append(TaskReassigned(task=key, person=person, **self._by))
+                self._journal.append(Told(what="assigned", to=Role.OWNER, person=person, task=key, **self._by))
+            case Bundle():
+                self._ahead = form.then()
+                for part in form.now():
+                    self._close(self._open_of(part.form)[0], part)
+            case _:
+                self._close(self._owed[submission.task or self._open_of(form.form)[0].key], form)
+        await self._settle()
+
+    def _objection(self, submission: Submission) -> Refusal | None:
+        """What stands against a submission now: order and openness. The door has validated the form and the sender."""
+        if self._closed:
+            return Refusal(code="case_closed")
+        model = self.process.submittable.get(submission.form)
+        if model is None:
+            return Refusal(code="unknown_form", values={"form": submission.form})
+        if model in (Extend, Reassign):
+            return self._objection_to_act(model.model_validate(submission.outline, extra="ignore"))
+        if issubclass(model, Bundle):
+            parts = model.model_validate(submission.outline, extra="ignore").now()
+            return next(filter(None, (self._objection_to_form(part.form, None) for part in parts)), None)
+        return self._objection_to_form(model.form, submission.task)
+
+    def _objection_to_act(self, act: Form) -> Refusal | None:
+        match act:
+            case Extend(task=key) | Reassign(task=key) if key not in self._owed:
+                return Refusal(code="no_such_task", values={"task": key})
+            case Extend(task=key) | Reassign(task=key) if not self._owed[key].is_open:
+                return Refusal(code="already_done", values={"task": key})
+            case Extend(task=key, due_at=due_at) if due_at <= self._owed[key].due:
+                return Refusal(code="not_later", values={"task": key, "due_at": self._owed[key].due.isoformat()})
+        return None
+
+    def _objection_to_form(self, form: str, task: str | None) -> Refusal | None:
+        of_form = [owed for owed in self._owed.values() if owed.form.form == form and task in (None, owed.key)]
+        waiting = [owed for owed in of_form if owed.is_open]
+        if not of_form:
+            return Refusal(code="not_owed_yet", values={"task": task or form})
+        if not waiting:
+            return Refusal(code="already_done", values={"task": of_form[-1].key})
+        if len(waiting) > 1:
+            return Refusal(code="which_task", values={"tasks": ", ".join(owed.key for owed in waiting)})
+        before = waiting[0].after
+        if before and not any(owed.answer for owed in self._owed.values() if owed.form is before):
+            return Refusal(code="not_possible_yet", values={"task": waiting[0].key, "before": before.form})
+        return None
+
+    def _open_of(self, form: str) -> list[Owed[Any]]:
+        return [owed for owed in self._owed.values() if owed.form.form == form and owed.is_open]
+
+    def _close(self, owed: Owed[Any], form: Form) -> None:
+        cause = self._cause
+        owed.answer = form.stamped(Stamp(by=cause.by, role=cause.role, at=cause.at, submission=cause.id))
+        self._journal.append(TaskDone(task=owed.key, **self._by))
+
+    def _extend(self, owed: Owed[Any], due_at: datetime) -> None:
+        owed.move(Change(due_before=owed.due, due_at=due_at, by=self._cause.by, submission=self._cause.id))
+        self._journal.append(
+            TaskMoved(
+                task=owed.key,
+                generation=owed.generation,
+                due_at=owed.due,
+                because=owed.because,
+                rungs=owed.armed(),
+                **self._by,
+            )
+        )
+        self._journal.append(Told(what="extended", to=Role.OWNER, task=owed.key, **self._by))
+
+    @property
+    def _by(self) -> dict[str, Any]:
+        return {"at": self._cause.at, "submission": self._cause.id, "by": self._cause.by, "role": self._cause.role}
+
+    async def _wait_for(self, owed: Owed[F]) -> F:
+        while owed.answer is None:
+            if self._broken:
+                raise self._broken
+            if self._ended:
+                raise Ended(self._ended)
+            await workflow.wait_condition(lambda: owed.answer is not None or bool(self._ended or self._broken))
+        return owed.answer
+
+    # Clocks
+
+    async def _keep_time(self) -> None:
+        """Sleep until the next rung of any task, fire it, and so on until the case is closed."""
+        while True:
+            async with self._turn:
+                await self._settle()
+                self._kept = True
+            if self._closed:
+                return
+            rung = self._next_rung()
+            asleep = rung[0] - workflow.now() if rung else None
+            try:
+                await workflow.wait_condition(
+                    lambda rung=rung: self._closed or self._next_rung() != rung,  # type: ignore[misc]
+                    timeout=max(asleep, timedelta(0)) if asleep is not None else None,
+                )
+            except TimeoutError:
+                async with self._turn:
+                    await self._fire_before(workflow.now() + timedelta.resolution)
+
+    def _next_rung(self) -> tuple[datetime, str, int] | None:
+        """When the next rung of all tasks is planned, and which; the generation tells a moved one from the one before."""
+        ahead = [(at, key, owed.generation) for key, owed in self._owed.items() if (at := owed.next_rung_at)]
+        return min(ahead, default=None)
+
+    async def _fire_before(self, instant: datetime) -> None:
+        """Fire every rung planned before an instant, in their order, taking first what was recorded before each."""
+        while not self._closed and (rung := self._next_rung()) and rung[0] < instant:
+            planned_at, key, generation = rung
+            owed = self._owed[key]
+            now = max(workflow.now(), planned_at)
+            fired = await self._in_ledger(
+                Ledger.fire,
+                DueRung(
+                    case=workflow.info().workflow_id,
+                    task=key,
+                    generation=generation,
+                    rung=owed.rung,
+                    tell=owed.ladder[owed.rung].tell,
+                    planned_at=planned_at,
+                    now=now,
+                    silent=owed.ladder[owed.rung].is_reminder and owed.due <= now,
+                    known=list(self._outcomes),
+                ),
+            )
+            if fired.at:
+                owed.fired(fired.at)
+            for submission in fired.earlier:
+                await self._take(submission)
+
+    def _note_breakage(self, clock: asyncio.Task[None]) -> None:
+        """An exception in a background task is silent in asyncio: hand it to whoever waits in `run()`."""
+        if not clock.cancelled():
+            self._broken = clock.exception()
+
+    # The ledger
+
+    async def _settle(self) -> None:
+        """Let everything this instant causes happen, then carry it to the ledger in one transaction."""
+        await workflow.wait_condition(lambda: True)
+        while self._journal:
+            entries, self._journal = self._journal, []
+            await self._in_ledger(Ledger.record, Recording(case=workflow.info().workflow_id, entries=entries))
+
+    async def _in_ledger(self, method: Any, argument: Any) -> Any:
+        """Write locally, which costs one event of history; when that fails for seconds, as an activity that never gives up."""
+        try:
+            return await workflow.execute_local_activity_method(
+                method,
+                argument,
+                start_to_close_timeout=timedelta(seconds=1),
+                schedule_to_close_timeout=timedelta(seconds=3),
+                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=4),
+            )
+        except FailureError as failure:
+            workflow.logger.error("ledger.unreachable", extra={"failure": type(failure).__name__})
+            return await workflow.execute_activity_method(
+                method,
+                argument,
+                start_to_close_timeout=timedelta(seconds=5),
+                retry_policy=RetryPolicy(
+                    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2)
+                ),
+            )
