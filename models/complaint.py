@@ -2,9 +2,10 @@
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from models.forms import Bundle, Case, Code, FieldError, Form, Private, Text
 from models.tasks import Process, Promise
@@ -125,15 +126,16 @@ class Callback(Form):
     outcome: Literal[
         "satisfied", "partly_satisfied", "dissatisfied", "unreachable", "refused_contact", "wrong_number", "rescheduled"
     ]
-    satisfaction: Annotated[int, Field(ge=1, le=5)] | None = None
+    satisfaction: Annotated[int, Field(ge=1, le=5)] | None = Field(default=None, validate_default=True)
     comment: Text | None = None
     channel: Channel | None = None
 
-    @model_validator(mode="after")
-    def _says_how_satisfied(self) -> Self:
-        if self.outcome in ("satisfied", "partly_satisfied", "dissatisfied") and self.satisfaction is None:
-            raise ValueError("satisfaction: needed (1 to 5) when the customer was reached")
-        return self
+    @field_validator("satisfaction")
+    @classmethod
+    def _is_said_when_reached(cls, satisfaction: int | None, info: ValidationInfo) -> int | None:
+        if satisfaction is None and info.data.get("outcome") in ("satisfied", "partly_satisfied", "dissatisfied"):
+            raise PydanticCustomError("satisfaction_needed", "say how satisfied, 1 to 5, when the customer was reached")
+        return satisfaction
 
 
 class Record(Form):

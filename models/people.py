@@ -50,7 +50,7 @@ class Directory(BaseModel):
     def _holds_together(self) -> Self:
         ids = [person.id for person in self.people]
         codes = {store.code for store in self.stores}
-        for twice in {id for id in ids if ids.count(id) > 1}:
+        for twice in {known for known in ids if ids.count(known) > 1}:
             raise ValueError(f"person {twice!r} stands in the directory twice")
         for person in self.people:
             if person.role is Role.OWNER:

@@ -132,12 +132,21 @@ class Relay:
         return outcome.refused
 
     async def _send(self, case: str, delivery: Delivery) -> Outcome:
+        """As an update with the submission's id; the opening one as start and update in one, so that its answer, too, means the ledger shows it."""
+        update: dict[str, Any] = {"id": delivery.submission.id, "result_type": Outcome, "rpc_timeout": SEND_WITHIN}
+        outcome: Outcome
         if delivery.opened is None:
-            outcome: Outcome = await self._client.get_workflow_handle(case).execute_update(
-                "submit", delivery.submission, id=delivery.submission.id, result_type=Outcome, rpc_timeout=SEND_WITHIN
+            handle = self._client.get_workflow_handle(case)
+            outcome = await handle.execute_update("submit", delivery.submission, **update)
+        else:
+            bare = delivery.submission.model_copy(update={"outline": {}})  # the facts are in the start
+            outcome = await self._client.execute_update_with_start_workflow(
+                "submit", bare, start_workflow_operation=self._start(case, delivery), **update
             )
-            return outcome
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        return outcome
+
+    def _start(self, case: str, delivery: Delivery) -> WithStartWorkflowOperation[Any, Any]:
+        return WithStartWorkflowOperation(
             delivery.process,
             delivery.opened,
             id=case,
@@ -146,16 +155,6 @@ class Relay:
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             task_timeout=timedelta(seconds=5),
         )
-        bare = delivery.submission.model_copy(update={"outline": {}})  # the facts are in the start
-        outcome = await self._client.execute_update_with_start_workflow(
-            "submit",
-            bare,
-            start_workflow_operation=start,
-            id=bare.id,
-            result_type=Outcome,
-            rpc_timeout=SEND_WITHIN,
-        )
-        return outcome
 
     async def run(self) -> None:
         """Deliver whatever waits, a few cases at once, until cancelled. Any number of relays may run side by side."""

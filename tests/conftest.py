@@ -1,57 +1,66 @@
 """The fixtures of every story."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from temporalio.testing import WorkflowEnvironment
 
-from activities import people, schema
+from activities import schema
 from activities.database import Database
 from activities.keys import KeyRing
-from activities.ledger import Ledger
 from activities.payloads import data_converter
+from models.people import Directory
+from settings import House, Settings
 from tests.office import Office
 
 
-@pytest.fixture(scope="session")
-def keys() -> KeyRing:
-    return KeyRing("test:" + base64.b64encode(b"stories are told in the open".ljust(32)).decode())
-
-
-@pytest.fixture(scope="session")
-def directory(tmp_path_factory: pytest.TempPathFactory):
-    return people.read_directory(tmp_path_factory.mktemp("people") / "directory.toml")
+KEYS = "test:" + base64.b64encode(b"stories are told in the open".ljust(32)).decode()
+"""A key everybody may know: recorded histories are read with it."""
 
 
 @pytest.fixture
-def database(tmp_path: Path):
-    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    schema.upgrade(database)
-    yield database
-    database.close()
+def house(tmp_path: Path) -> Iterator[House]:
+    """A house with nobody in it: an empty ledger, the sample's people."""
+    house = House(Settings(data=tmp_path / "var", keys=SecretStr(KEYS)))
+    schema.upgrade(house.database)
+    yield house
+    house.database.close()
 
 
 @pytest.fixture
-async def closed_office(database, keys, directory) -> AsyncIterator[Office]:
-    """The department before anybody came to work: the server runs, no worker does."""
-    async with (
-        await WorkflowEnvironment.start_time_skipping(
-            data_converter=data_converter(keys),
-            test_server_existing_path=_test_server(),
-        ) as env,
-        Office(env, database, keys, directory, "stories", Ledger(database, keys, directory)) as office,
-    ):
-        yield office
+def database(house: House) -> Database:
+    return house.database
 
 
 @pytest.fixture
-async def office(closed_office: Office) -> AsyncIterator[Office]:
+def keys(house: House) -> KeyRing:
+    return house.keys
+
+
+@pytest.fixture
+def directory(house: House) -> Directory:
+    return house.people
+
+
+@pytest.fixture
+async def closed_office(house: House) -> AsyncIterator[Office]:
+    """The department before anybody came to work: the engine runs, no worker does."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        data_converter=data_converter(house.keys), test_server_existing_path=_test_server()
+    ) as env:
+        async with Office(env, house) as office:
+            yield office
+
+
+@pytest.fixture
+async def office(closed_office: Office) -> Office:
     """The department at work."""
     await closed_office.worker_comes()
-    yield closed_office
+    return closed_office
 
 
 def _test_server() -> str:

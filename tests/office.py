@@ -2,24 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, Self
 
+from httpx2 import ASGITransport, AsyncClient
 from sqlmodel import col, select
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 import worker
-from activities.database import Database
-from activities.keys import KeyRing
 from activities.ledger import Ledger
 from models.forms import Form
-from models.people import Directory, Person
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
-from starter.relay import Relay
-from starter.submissions import Receipt, Submissions
+from settings import House
+from starter import api
+from starter.front import Front
+from starter.submissions import Receipt
 from workflows import PROCESSES
 
 HOUR = timedelta(hours=1)
@@ -41,30 +40,25 @@ async def eventually(check: Callable[[], Any], within: float = 10) -> Any:
             await asyncio.sleep(0.01)
 
 
-@dataclass
 class Office:
-    """What the stories are told with. Its clock is the server's."""
+    """What the stories are told with. Its clock is the engine's, which only `pass_time` moves."""
 
-    env: WorkflowEnvironment
-    database: Database
-    keys: KeyRing
-    people: Directory
-    task_queue: str
-    ledger: Ledger
-    submissions: Submissions = field(init=False)
-    relay: Relay = field(init=False)
-    _ahead: timedelta = timedelta(0)
-    _worker: Worker | None = None
-    _numbers: count = field(default_factory=lambda: count(1))
+    TASK_QUEUE = "stories"
 
-    def __post_init__(self) -> None:
-        self.submissions = Submissions(self.database, self.keys, self.people, self.now)
-        self.relay = Relay(self.submissions, self.env.client, self.task_queue)
+    def __init__(self, env: WorkflowEnvironment, house: House) -> None:
+        self.env = env
+        self.house = house
+        self.front = Front(house, env.client, self.now, self.TASK_QUEUE)
+        self.submissions = self.front.submissions
+        self.relay = self.front.relay
+        self._ahead = timedelta(0)
+        self._worker: Worker | None = None
+        self._numbers = count(1)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self._ahead
 
-    async def __aenter__(self) -> "Office":
+    async def __aenter__(self) -> Self:
         await self._read_clock()
         return self
 
@@ -72,7 +66,8 @@ class Office:
         await self.worker_leaves()
 
     async def worker_comes(self) -> None:
-        self._worker = worker.build(self.env.client, self.ledger, task_queue=self.task_queue)
+        ledger = Ledger(self.house.database, self.house.keys, self.house.people)
+        self._worker = worker.build(self.env.client, ledger, task_queue=self.TASK_QUEUE)
         await self._worker.__aenter__()
 
     async def worker_leaves(self) -> None:
@@ -89,10 +84,14 @@ class Office:
 
     # What people do
 
-    def person(self, id: str) -> Person:
-        person = self.people.person(id)
-        assert person, id
-        return person
+    def api(self, actor: str | None = "lin", **headers: str) -> AsyncClient:
+        """The HTTP door, with somebody at it."""
+        who = {"X-Kefu-Actor": actor} if actor else {}
+        return AsyncClient(
+            transport=ASGITransport(api.build(self.front), raise_app_exceptions=False),
+            base_url="http://testserver",
+            headers=who | headers,
+        )
 
     def complaint(self, **facts: Any) -> dict[str, Any]:
         return {
@@ -108,7 +107,7 @@ class Office:
 
     def commit_opening(self, by: str = "oa-sh01", process: str = "complaint", **facts: Any) -> Receipt:
         case = PROCESSES[process].case.model_validate(self.complaint(**facts))
-        return self.submissions.open(PROCESSES[process], case, self.person(by))
+        return self.submissions.open(PROCESSES[process], case, self.front.actor(by))
 
     def commit(
         self,
@@ -123,7 +122,7 @@ class Office:
         """Put a form into the ledger, as the door does, without delivering it."""
         model: type[Form] = PROCESSES[process].submittable[form]
         return self.submissions.hand_in(
-            PROCESSES[process], case, model.model_validate(fields), self.person(by), task=task, key=key
+            PROCESSES[process], case, model.model_validate(fields), self.front.actor(by), task=task, key=key
         )
 
     async def open(self, **facts: Any) -> str:
@@ -139,11 +138,11 @@ class Office:
     # What the ledger shows
 
     def rows(self, table: Any, case: str, *order: Any) -> list[Any]:
-        with self.database.reading() as session:
+        with self.house.database.reading() as session:
             return list(session.exec(select(table).where(table.case_id == case).order_by(*order)))
 
     def case(self, case: str) -> CaseRow:
-        with self.database.reading() as session:
+        with self.house.database.reading() as session:
             return session.get_one(CaseRow, case)
 
     def tasks(self, case: str) -> dict[str, TaskRow]:
@@ -166,7 +165,7 @@ class Office:
         return [f"{row.what}/{row.task}" for row in rows if row.person == person and row.delivered_at]
 
     def submission(self, id: str) -> SubmissionRow:
-        with self.database.reading() as session:
+        with self.house.database.reading() as session:
             return session.get_one(SubmissionRow, id)
 
     # The whole way

@@ -1,0 +1,402 @@
+"""What the screens show, read from the ledger alone: a case, its tasks and clocks with their reasons, lists, an inbox."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
+from sqlmodel import Session, and_, col, func, or_, select
+
+from activities.keys import KeyRing
+from activities.ledger import unsealed
+from models.forms import FieldError
+from models.people import Person, Role
+from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tasks import OPENING
+from starter.refusals import Invalid, NotFound
+
+Item = TypeVar("Item")
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class RungView(BaseModel):
+    """A step of a task's ladder. `offset` is counted from the due time."""
+
+    rung: int
+    generation: int
+    offset: timedelta
+    role: Role
+    person: str | None
+    planned_at: datetime
+    fired_at: datetime | None
+    passed: bool
+    system_was_late: bool
+    delivered_at: datetime | None
+    acknowledged_at: datetime | None
+
+
+class TaskView(BaseModel):
+    """A form somebody owes. `due_because` says why it is due when it is; `possible` is false while `after` is missing."""
+
+    case: str
+    task: str
+    form: str
+    state: Literal["open", "done", "withdrawn"]
+    owner_role: Role
+    owner: str
+    due_at: datetime
+    due_because: dict[str, Any]
+    overdue: bool
+    done_at: datetime | None
+    done_by: str | None
+    possible: bool
+    after: str | None
+    rungs: list[RungView]
+
+
+class TimelineEntry(BaseModel):
+    """Something that happened. `content` is what the person sent, for those who may read it."""
+
+    at: datetime
+    kind: str
+    task: str | None
+    by: str | None
+    role: str | None
+    submission: str | None
+    form: str | None
+    content: dict[str, Any] | None
+    data: dict[str, Any]
+
+
+class SubmissionView(BaseModel):
+    """A submission and what became of it."""
+
+    submission: str
+    case: str
+    form: str
+    task: str | None
+    by: str
+    recorded_at: datetime
+    state: Literal["pending", "decided", "refused"]
+    refusal: dict[str, Any] | None
+    content: dict[str, Any] | None
+
+
+class CaseSummary(BaseModel):
+    """A case in a list: nothing about the customer."""
+
+    case: str
+    process: str
+    number: str
+    state: Literal["open", "archived"]
+    cycle: int
+    store: str | None
+    region: str | None
+    opened_at: datetime
+    due_at: datetime | None
+    closed_at: datetime | None
+    closed_because: str | None
+    processing: bool
+    """Something was sent that is not decided yet."""
+
+
+class CaseView(CaseSummary):
+    """A whole case."""
+
+    facts: dict[str, Any] | None
+    tasks: list[TaskView]
+    timeline: list[TimelineEntry]
+    pending: list[SubmissionView]
+
+
+class NoticeView(BaseModel):
+    """One line of a person's inbox."""
+
+    id: int
+    what: str
+    case: str
+    task: str | None
+    created_at: datetime
+    data: dict[str, Any]
+
+
+class Page(BaseModel, Generic[Item]):
+    """A part of a list, and the cursor of the next part; no cursor, no more."""
+
+    items: list[Item]
+    cursor: str | None = None
+
+
+class Views:
+    """Reads the ledger for one reader. Instants come out in the calendar's zone."""
+
+    def __init__(self, session: Session, keys: KeyRing, zone: ZoneInfo, reader: Person, now: datetime) -> None:
+        self._session = session
+        self._keys = keys
+        self._zone = zone
+        self._reader = reader
+        self._now = now
+
+    def case(self, id: str) -> CaseView:
+        """A whole case. NotFound, also where the reader may not know that it exists."""
+        row = self._session.get(CaseRow, id)
+        if row is None or not self._may_read(row):
+            raise NotFound("no_such_case", case=id)
+        submissions = list(
+            self._session.exec(
+                select(SubmissionRow).where(SubmissionRow.case_id == id).order_by(col(SubmissionRow.recorded_at))
+            )
+        )
+        content = {sent.id: self._content(sent) for sent in submissions}
+        forms = {sent.id: sent.form for sent in submissions}
+        opening = next(sent for sent in submissions if sent.form == OPENING)
+        tasks = self._session.exec(select(TaskRow).where(TaskRow.case_id == id).order_by(col(TaskRow.due_at)))
+        events = self._session.exec(select(EventRow).where(EventRow.case_id == id).order_by(col(EventRow.id)))
+        return CaseView(
+            **self._summary(row, any(sent.state == "pending" for sent in submissions)),
+            facts=content[opening.id],
+            tasks=self._tasks(list(tasks)),
+            timeline=[
+                TimelineEntry(
+                    at=self._here(event.at),
+                    kind=event.kind,
+                    task=event.task,
+                    by=event.by,
+                    role=event.role,
+                    submission=event.submission,
+                    form=forms.get(event.submission or ""),
+                    content=content.get(event.submission or "") if event.submission != opening.id else None,
+                    data=event.data,
+                )
+                for event in events
+            ],
+            pending=[self._submission(sent) for sent in submissions if sent.state == "pending"],
+        )
+
+    def cases(
+        self,
+        *,
+        process: str | None = None,
+        state: str | None = None,
+        store: str | None = None,
+        region: str | None = None,
+        owner: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        q: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[CaseSummary]:
+        """Cases, the soonest due first, then those with nothing due. `q` finds a business number or a case id."""
+        due = func.coalesce(CaseRow.due_at, NEVER, type_=CaseRow.__table__.c.due_at.type)  # type: ignore[attr-defined]
+        query = select(CaseRow).order_by(due, col(CaseRow.id)).limit(limit + 1)
+        wanted = {CaseRow.process: process, CaseRow.state: state, CaseRow.store: store, CaseRow.region: region}
+        query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+        if self._reader.role is Role.STORE:
+            query = query.where(CaseRow.store == self._reader.store)
+        if owner:
+            theirs = select(TaskRow.case_id).where(TaskRow.owner == owner, TaskRow.state == "open")
+            query = query.where(col(CaseRow.id).in_(theirs))
+        if since:
+            query = query.where(CaseRow.opened_at >= since)
+        if until:
+            query = query.where(CaseRow.opened_at < until)
+        if q:
+            query = query.where(or_(col(CaseRow.number).contains(q, autoescape=True), CaseRow.id == q))
+        if cursor:
+            at, case = _read_cursor(cursor, 2)
+            query = query.where(or_(due > _instant(at), and_(due == _instant(at), col(CaseRow.id) > case)))
+        rows = list(self._session.exec(query))
+        undecided = set(
+            self._session.exec(
+                select(SubmissionRow.case_id)
+                .where(SubmissionRow.state == "pending")
+                .where(col(SubmissionRow.case_id).in_([row.id for row in rows]))
+            )
+        )
+        items = [CaseSummary(**self._summary(row, row.id in undecided)) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(items=items, cursor=_cursor((last.due_at or NEVER).isoformat(), last.id) if last else None)
+
+    def tasks(
+        self,
+        *,
+        owner: str | None = None,
+        state: str | None = "open",
+        due_before: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[TaskView]:
+        """Tasks, the soonest due first."""
+        query = select(TaskRow).order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key)).limit(limit + 1)
+        if self._reader.role is Role.STORE:
+            own = select(CaseRow.id).where(CaseRow.store == self._reader.store)
+            query = query.where(col(TaskRow.case_id).in_(own))
+        if owner:
+            query = query.where(TaskRow.owner == owner)
+        if state:
+            query = query.where(TaskRow.state == state)
+        if due_before:
+            query = query.where(TaskRow.due_at < due_before)
+        if cursor:
+            at, case, key = _read_cursor(cursor, 3)
+            query = query.where(
+                or_(
+                    col(TaskRow.due_at) > _instant(at),
+                    and_(col(TaskRow.due_at) == _instant(at), col(TaskRow.case_id) > case),
+                    and_(col(TaskRow.due_at) == _instant(at), TaskRow.case_id == case, col(TaskRow.key) > key),
+                )
+            )
+        rows = list(self._session.exec(query))
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(
+            items=self._tasks(rows[:limit]),
+            cursor=_cursor(last.due_at.isoformat(), last.case_id, last.key) if last else None,
+        )
+
+    def notices(self, *, limit: int = 50, cursor: str | None = None) -> Page[NoticeView]:
+        """The reader's inbox, the latest first."""
+        query = (
+            select(NoticeRow)
+            .where(NoticeRow.person == self._reader.id, col(NoticeRow.delivered_at).is_not(None))
+            .order_by(col(NoticeRow.id).desc())
+            .limit(limit + 1)
+        )
+        if cursor:
+            query = query.where(col(NoticeRow.id) < _whole(_read_cursor(cursor, 1)[0]))
+        rows = list(self._session.exec(query))
+        items = [
+            NoticeView(
+                id=row.id or 0,
+                what=row.what,
+                case=row.case_id,
+                task=row.task,
+                created_at=self._here(row.created_at),
+                data=row.data,
+            )
+            for row in rows[:limit]
+        ]
+        return Page(items=items, cursor=_cursor(str(items[-1].id)) if len(rows) > limit else None)
+
+    def submission(self, id: str) -> SubmissionView:
+        """What became of a submission: for its sender, and whoever may read its case."""
+        row = self._session.get(SubmissionRow, id)
+        if row is None or not (
+            row.by == self._reader.id or self._may_read(self._session.get_one(CaseRow, row.case_id))
+        ):
+            raise NotFound("no_such_submission", submission=id)
+        return self._submission(row)
+
+    # Parts
+
+    def _may_read(self, case: CaseRow) -> bool:
+        return self._reader.role is not Role.STORE or case.store == self._reader.store
+
+    def _content(self, row: SubmissionRow) -> dict[str, Any] | None:
+        """What the person sent, in full; the administrator runs the machine and reads no customer's affairs."""
+        return None if self._reader.role is Role.ADMINISTRATOR else unsealed(row, self._keys)
+
+    def _summary(self, row: CaseRow, processing: bool) -> dict[str, Any]:
+        kept = row.model_dump(include={"process", "number", "state", "cycle", "store", "region", "closed_because"})
+        instants = {name: self._here(getattr(row, name)) for name in ("opened_at", "due_at", "closed_at")}
+        return {"case": row.id, "processing": processing, **kept, **instants}
+
+    def _submission(self, row: SubmissionRow) -> SubmissionView:
+        return SubmissionView(
+            submission=row.id,
+            case=row.case_id,
+            form=row.form,
+            task=row.task,
+            by=row.by,
+            recorded_at=self._here(row.recorded_at),
+            state=row.state,
+            refusal=row.refusal,
+            content=self._content(row),
+        )
+
+    def _tasks(self, rows: list[TaskRow]) -> list[TaskView]:
+        cases = {row.case_id for row in rows}
+        done = set(
+            self._session.exec(
+                select(TaskRow.case_id, TaskRow.form).where(col(TaskRow.case_id).in_(cases), TaskRow.state == "done")
+            )
+        )
+        rungs: dict[tuple[str, str], list[RungView]] = {}
+        for row in self._session.exec(
+            select(DeadlineRow)
+            .where(col(DeadlineRow.case_id).in_(cases))
+            .order_by(col(DeadlineRow.generation), col(DeadlineRow.rung))
+        ):
+            rungs.setdefault((row.case_id, row.task), []).append(self._rung(row))
+        return [self._task(row, done, rungs.get((row.case_id, row.key), [])) for row in rows]
+
+    def _task(self, row: TaskRow, done: set[tuple[str, str]], rungs: list[RungView]) -> TaskView:
+        return TaskView(
+            case=row.case_id,
+            task=row.key,
+            form=row.form,
+            state=row.state,
+            owner_role=Role(row.owner_role),
+            owner=row.owner,
+            due_at=self._here(row.due_at),
+            due_because=row.due_because,
+            overdue=row.due_at < (row.done_at or self._now) and row.state != "withdrawn",
+            done_at=self._here(row.done_at),
+            done_by=row.done_by,
+            possible=row.state == "open" and (row.after is None or (row.case_id, row.after) in done),
+            after=row.after,
+            rungs=[rung for rung in rungs if rung.fired_at or rung.generation == row.generation],
+        )
+
+    def _rung(self, row: DeadlineRow) -> RungView:
+        return RungView(
+            rung=row.rung,
+            generation=row.generation,
+            offset=timedelta(seconds=row.after_seconds),
+            role=Role(row.role),
+            person=row.person,
+            planned_at=self._here(row.planned_at),
+            fired_at=self._here(row.fired_at),
+            passed=row.passed,
+            system_was_late=row.system_was_late,
+            delivered_at=self._here(row.delivered_at),
+            acknowledged_at=self._here(row.acknowledged_at),
+        )
+
+    def _here(self, instant: datetime | None) -> Any:
+        return instant.astimezone(self._zone) if instant else None
+
+
+def _cursor(*parts: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+
+
+def _read_cursor(cursor: str, size: int) -> list[str]:
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(cursor))
+    except ValueError as error:
+        raise _bad_cursor() from error
+    if not isinstance(parts, list) or len(parts) != size or not all(isinstance(part, str) for part in parts):
+        raise _bad_cursor()
+    return parts
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _bad_cursor() from error
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise _bad_cursor()
+    return int(text)
+
+
+def _bad_cursor() -> Invalid:
+    return Invalid([FieldError(field="cursor", code="bad_cursor")])
