@@ -1,6 +1,8 @@
 """The fixtures of every story."""
 
 import base64
+import socket
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +17,8 @@ from activities.keys import KeyRing
 from activities.payloads import data_converter
 from models.people import Directory
 from settings import House, Settings
+from starter.server import EmbeddedServer, find_binary
 from tests.office import Office
-
 
 KEYS = "test:" + base64.b64encode(b"stories are told in the open".ljust(32)).decode()
 """A key everybody may know: recorded histories are read with it."""
@@ -48,12 +50,24 @@ def directory(house: House) -> Directory:
 
 @pytest.fixture
 async def closed_office(house: House) -> AsyncIterator[Office]:
-    """The department before anybody came to work: the engine runs, no worker does."""
-    async with await WorkflowEnvironment.start_time_skipping(
-        data_converter=data_converter(house.keys), test_server_existing_path=_test_server()
-    ) as env:
-        async with Office(env, house) as office:
-            yield office
+    """The department before anybody came to work, on an engine whose clock can be moved."""
+    async with (
+        await WorkflowEnvironment.start_time_skipping(
+            data_converter=data_converter(house.keys), test_server_existing_path=_test_server()
+        ) as env,
+        Office(env.client, house, env) as office,
+    ):
+        yield office
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server `kefu up` brings, in real time: for outages, which virtual time does not know. Gives its address."""
+    port = free_port()
+    server = EmbeddedServer(data=tmp_path_factory.mktemp("engine"), port=port, ui_port=free_port())
+    with subprocess.Popen(server.command(find_binary())) as process:
+        yield server.address
+        process.terminate()
 
 
 @pytest.fixture
@@ -61,6 +75,12 @@ async def office(closed_office: Office) -> Office:
     """The department at work."""
     await closed_office.worker_comes()
     return closed_office
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _test_server() -> str:

@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from secrets import token_hex
 from typing import Any, Self
 
 from httpx2 import ASGITransport, AsyncClient
 from sqlmodel import col, select
+from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 import worker
 from activities.ledger import Ledger
+from activities.payloads import data_converter
 from models.forms import Form
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
@@ -40,23 +43,43 @@ async def eventually(check: Callable[[], Any], within: float = 10) -> Any:
             await asyncio.sleep(0.01)
 
 
+async def connected(address: str, house: House) -> Client:
+    """A client of a server that may still be starting."""
+
+    async def try_it() -> Client:
+        try:
+            return await Client.connect(address, data_converter=data_converter(house.keys))
+        except RuntimeError as error:
+            raise AssertionError("the engine does not answer") from error
+
+    return await eventually(try_it)
+
+
 class Office:
-    """What the stories are told with. Its clock is the engine's, which only `pass_time` moves."""
+    """What the stories are told with. With `env` its clock is the engine's, which only `pass_time` moves."""
 
-    TASK_QUEUE = "stories"
-
-    def __init__(self, env: WorkflowEnvironment, house: House) -> None:
+    def __init__(self, client: Client, house: House, env: WorkflowEnvironment | None = None) -> None:
+        self.client = client
         self.env = env
         self.house = house
-        self.front = Front(house, env.client, self.now, self.TASK_QUEUE)
+        self.task_queue = f"stories-{token_hex(4)}"
+        self.front = Front(house, client, self.now, self.task_queue)
         self.submissions = self.front.submissions
         self.relay = self.front.relay
         self._ahead = timedelta(0)
+        self._standing: datetime | None = None
         self._worker: Worker | None = None
         self._numbers = count(1)
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return self._standing or datetime.now(UTC) + self._ahead
+
+    def clock_stands_at(self, instant: datetime) -> None:
+        """Our own clock, not the engine's: for what happens in one exact instant."""
+        self._standing = instant
+
+    def clock_runs(self) -> None:
+        self._standing = None
 
     async def __aenter__(self) -> Self:
         await self._read_clock()
@@ -67,7 +90,7 @@ class Office:
 
     async def worker_comes(self) -> None:
         ledger = Ledger(self.house.database, self.house.keys, self.house.people)
-        self._worker = worker.build(self.env.client, ledger, task_queue=self.TASK_QUEUE)
+        self._worker = worker.build(self.client, ledger, task_queue=self.task_queue)
         await self._worker.__aenter__()
 
     async def worker_leaves(self) -> None:
@@ -76,11 +99,17 @@ class Office:
             self._worker = None
 
     async def pass_time(self, span: timedelta) -> None:
-        await self.env.sleep(span)
-        await self._read_clock()
+        """Let virtual time pass; in an office of real time, wait."""
+        until = self.now() + span
+        if self.env is None:
+            await eventually(lambda: self.now() >= until, within=span.total_seconds() + 5)
+        else:
+            await self.env.sleep(span)
+            await self._read_clock()
 
     async def _read_clock(self) -> None:
-        self._ahead = await self.env.get_current_time() - datetime.now(UTC)
+        if self.env:
+            self._ahead = await self.env.get_current_time() - datetime.now(UTC)
 
     # What people do
 
@@ -121,6 +150,8 @@ class Office:
     ) -> Receipt:
         """Put a form into the ledger, as the door does, without delivering it."""
         model: type[Form] = PROCESSES[process].submittable[form]
+        if "task" in model.model_fields:  # an act names its task in its own field
+            fields, task = fields | {"task": task}, None
         return self.submissions.hand_in(
             PROCESSES[process], case, model.model_validate(fields), self.front.actor(by), task=task, key=key
         )
