@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from activities import schema
 from activities.ledger import Ledger
 from settings import TASK_QUEUE, House, Settings
 from workflows import WORKFLOWS
+from workflows.desk import Desk
 
 THREADS = 16
 
@@ -25,12 +27,19 @@ RUNNER = SandboxedWorkflowRunner(
 """Workflow code runs in the sandbox; our data and activity classes are the same objects inside and out."""
 
 
-def build(client: Client, ledger: Ledger, *, task_queue: str = TASK_QUEUE, max_cached_workflows: int = 1000) -> Worker:
+def build(
+    client: Client,
+    ledger: Ledger,
+    *,
+    task_queue: str = TASK_QUEUE,
+    workflows: Sequence[type[Desk]] = WORKFLOWS,
+    max_cached_workflows: int = 1000,
+) -> Worker:
     """A worker for every process; the sticky timeout is short so that a killed worker's cases move on in seconds."""
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=WORKFLOWS,
+        workflows=workflows,
         activities=[ledger.record, ledger.fire],
         activity_executor=ThreadPoolExecutor(THREADS, thread_name_prefix="ledger"),
         max_concurrent_activities=THREADS,

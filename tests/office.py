@@ -22,7 +22,8 @@ from settings import House
 from starter import api
 from starter.front import Front
 from starter.submissions import Receipt
-from workflows import PROCESSES
+from workflows import PROCESSES, WORKFLOWS
+from workflows.desk import Desk
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -88,9 +89,10 @@ class Office:
     async def __aexit__(self, *_: object) -> None:
         await self.worker_leaves()
 
-    async def worker_comes(self) -> None:
+    async def worker_comes(self, *more: type[Desk]) -> None:
         ledger = Ledger(self.house.database, self.house.keys, self.house.people)
-        self._worker = worker.build(self.client, ledger, task_queue=self.task_queue)
+        running = [*WORKFLOWS, *more]
+        self._worker = worker.build(self.client, ledger, task_queue=self.task_queue, workflows=running)
         await self._worker.__aenter__()
 
     async def worker_leaves(self) -> None:

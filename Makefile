@@ -1,0 +1,38 @@
+# make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
+.PHONY: demo test lint record lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+demo: $(READY)
+	$(BIN)/kefu up --sample
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+# Histories of this release's stories, to be replayed by every later one.
+record: $(READY)
+	$(BIN)/pytest --record tests/test_replay.py
+
+# The lock names every package by version and hash, and no registry: it works behind any mirror.
+lock: $(READY)
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install -q --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	@echo "var/ holds the ledger and its keys; remove it by hand if you mean it"
