@@ -258,7 +258,7 @@ def whole_case(session: Session, case: CaseRow, keys: KeyRing) -> dict[str, Any]
             }
             for row in submissions
         ],
-        "tasks": [row.model_dump(exclude={"case_id"}) for row in rows(TaskRow, TaskRow.owed_at)],
+        "tasks": [row.model_dump(exclude={"case_id"}) for row in rows(TaskRow, TaskRow.owed_at, TaskRow.due_at)],
         "deadlines": [row.model_dump(exclude={"case_id"}) for row in rows(DeadlineRow, DeadlineRow.planned_at)],
         "events": [row.model_dump(exclude={"case_id", "id"}) for row in rows(EventRow, EventRow.id)],
     }

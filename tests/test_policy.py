@@ -1,0 +1,75 @@
+"""The policy: every number of the handbook in one file, and no task without one."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from models import policy
+from models.complaint import COMPLAINT
+from models.tasks import Process
+from models.words import say
+from workflows import PROCESSES
+
+every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=list(PROCESSES))
+
+
+@every_process
+def test_every_task_has_a_promise(process: Process):
+    promised = set(process.promises.model_fields)
+    assert {form.form for form in process.forms} <= promised
+
+
+@every_process
+def test_every_promise_is_in_the_policy_with_its_basis(process: Process):
+    for name, promise in policy.promises(process):
+        assert promise.name == name
+        assert promise.basis, name
+
+
+@every_process
+def test_late_work_reaches_the_manager_at_its_due_time_and_the_director_a_day_later(process: Process):
+    for name, promise in policy.promises(process):
+        after = [(rung.after, rung.tell) for rung in promise.ladder if not rung.is_reminder]
+        assert after == [(timedelta(0), "manager"), (timedelta(hours=24), "director")], name
+
+
+@every_process
+def test_every_form_and_every_refusal_has_its_words(process: Process):
+    for name in process.submittable:
+        assert say("form", name) != name
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('ladder = [["PT0H", "manager"], ["-PT4H", "owner"]]', "must climb"),
+        ('ladder = [["-PT4H", "owner"]]', "somebody must hear"),
+        ('ladder = [["PT0H", "nobody"]]', "reply"),
+        ('within = "PT0H"', "greater than 0"),
+        ('within = "soon"', "duration"),
+    ],
+)
+def test_a_number_that_cannot_hold_is_refused_by_name(tmp_path: Path, line: str, reason: str):
+    key = line.split(" ")[0]
+    section = "[complaint.promises.reply]"
+    before, after = policy.SHIPPED.read_text().split(section)
+    file = tmp_path / "policy.toml"
+    file.write_text(before + section + re.sub(rf"(?m)^{key} = .*$", line, after, count=1))
+    with pytest.raises(ValidationError, match=reason):
+        policy.promises(COMPLAINT, file)
+
+
+def test_the_codes_a_desk_refuses_with_are_in_the_catalogue():
+    sources = [Path("workflows/desk.py"), *Path("starter").glob("*.py")]
+    codes = {
+        code
+        for source in sources
+        for code in re.findall(
+            r'(?:Refusal\(code=|Conflict\(|NotFound\(|Forbidden\(|Unauthenticated\(|Busy\()"(\w+)"', source.read_text()
+        )
+    }
+    assert len(codes) > 10
+    assert [code for code in codes if say("refusal", code) == code] == []
