@@ -63,6 +63,7 @@ class Settings(BaseSettings):
 def configure_logs() -> None:
     """Readable lines on a terminal, JSON otherwise; ours and the libraries' alike. Nothing personal is ever logged."""
     shared: list[Any] = [
+        _without_colours,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
@@ -92,6 +93,11 @@ def configure_logs() -> None:
     )
 
 
+def _without_colours(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    event.pop("color_message", None)  # uvicorn says everything twice
+    return event
+
+
 @dataclass(frozen=True)
 class House:
     """The one place where the parts are put together."""
@@ -116,9 +122,16 @@ class House:
     def people(self) -> Directory:
         return read_directory(self.settings.data / "directory.toml")
 
-    async def temporal(self) -> Client:
-        """A client that connects when it is first used: everything but the engine works without the engine."""
-        config: dict[str, Any] = {**ClientConfig.load_client_connect_config()}
-        return await Client.connect(
-            **{"target_host": "localhost:7233", **config}, data_converter=data_converter(self.keys), lazy=True
-        )
+    @property
+    def engine_address(self) -> Path:
+        """Where `kefu up` notes the address of the engine it brought, for commands beside it."""
+        return self.settings.data / "engine"
+
+    async def temporal(self, *, lazy: bool = True) -> Client:
+        """A client of the configured engine, or of the one `kefu up` runs on this data directory.
+
+        A lazy one connects when it is first used, so that the doors work without the engine; a worker needs one that has.
+        """
+        noted = self.engine_address.read_text().strip() if self.engine_address.exists() else "localhost:7233"
+        config: dict[str, Any] = {"target_host": noted, **ClientConfig.load_client_connect_config()}
+        return await Client.connect(**config, data_converter=data_converter(self.keys), lazy=lazy)

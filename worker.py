@@ -13,7 +13,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities import schema
 from activities.ledger import Ledger
-from settings import TASK_QUEUE, House, Settings
+from settings import TASK_QUEUE, House, Settings, configure_logs
 from workflows import WORKFLOWS
 from workflows.desk import Desk
 
@@ -54,7 +54,7 @@ async def run(settings: Settings) -> None:
     """Work until told to stop, then finish what is at hand."""
     house = House(settings)
     schema.check(house.database)
-    client = await house.temporal()
+    client = await house.temporal(lazy=False)
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -66,4 +66,5 @@ async def run(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    configure_logs()
     asyncio.run(run(Settings()))

@@ -1,9 +1,11 @@
 """The fixtures of every story."""
 
 import base64
+import random
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
@@ -78,9 +80,20 @@ async def office(closed_office: Office) -> Office:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)
+
+
+def free_ports(in_a_row: int) -> int:
+    """The first of so many free ports in a row."""
+    for first in random.sample(range(20000, 30000), 100):
+        with ExitStack() as probes:
+            try:
+                for port in range(first, first + in_a_row):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError("no free ports")
 
 
 def _test_server() -> str:

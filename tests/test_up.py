@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from temporalio.client import WorkflowExecutionStatus
 from models.tables import CaseRow
 from settings import Settings
 from starter import sample, up
-from starter.server import NAMESPACE, RETENTION, EmbeddedServer, NoServer, find_binary
-from starter.up import Part, Supervisor, Trouble
+from starter.server import NAMESPACE, EmbeddedServer, NoServer, find_binary
+from starter.supervisor import Part, Supervisor, Trouble
 from tests.conftest import free_port
 from tests.office import Office, eventually
 
@@ -48,7 +49,8 @@ DEAF = DILIGENT.replace("leave)", "signal.SIG_IGN)")
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from starter.up import Part, Supervisor, only_one
+from starter.supervisor import Part, Supervisor
+from starter.up import only_one
 from tests.test_up import diligent
 data = Path(sys.argv[1])
 async def ready():
@@ -323,10 +325,10 @@ async def served(data: Path) -> AsyncIterator[EmbeddedServer]:
         yield server
 
 
-async def retention(server: EmbeddedServer) -> int:
+async def retention(server: EmbeddedServer) -> timedelta:
     client = await server.client()
     namespace = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=NAMESPACE))
-    return namespace.config.workflow_execution_retention_ttl.seconds
+    return namespace.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
 async def test_what_the_server_was_told_survives_kill_9(tmp_path: Path):
@@ -334,7 +336,7 @@ async def test_what_the_server_was_told_survives_kill_9(tmp_path: Path):
         with sqlite3.connect(server.file) as file:
             assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         file.close()
-        assert await retention(server) == RETENTION.total_seconds()
+        assert await retention(server) == timedelta(days=30)
         client = await server.client()
         await client.start_workflow("complaint", id="of-yesterday", task_queue="nobody")
 
@@ -345,7 +347,7 @@ async def test_what_the_server_was_told_survives_kill_9(tmp_path: Path):
 
         found = await (await server.client()).get_workflow_handle("of-yesterday").describe()
         assert found.status is WorkflowExecutionStatus.RUNNING
-        assert await retention(server) == RETENTION.total_seconds()
+        assert await retention(server) == timedelta(days=30)
 
 
 async def test_a_server_that_cannot_start_says_why(tmp_path: Path):
@@ -356,9 +358,10 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path):
     assert "not a database" in str(trouble.value.values["said"])
 
 
-@pytest.mark.parametrize(("file", "ends"), [("temporal.db", True), ("other/temporal.db", False)])
-async def test_only_our_own_server_is_ended_when_it_has_outlived_its_supervisor(tmp_path: Path, file: str, ends: bool):
-    command = [*PYTHON, DILIGENT, str(tmp_path / "diary"), "server", "--db-filename", str(tmp_path / file), "--more"]
+@pytest.mark.parametrize(("where", "ends"), [("", True), ("/backup", False)])
+async def test_only_our_own_server_is_ended_when_it_has_outlived_its_supervisor(tmp_path: Path, where: str, ends: bool):
+    file = f"{where}{tmp_path}/temporal.db"
+    command = [*PYTHON, DILIGENT, str(tmp_path / "diary"), "server", "--db-filename", file, "--more"]
     leftover = await asyncio.create_subprocess_exec(*command)
     try:
         await eventually(lambda: diary(tmp_path))
