@@ -35,7 +35,7 @@ ENOUGH = 1.25
 KB = 1024
 
 
-@dataclass
+@dataclass(repr=False)
 class Weight:
     """A history on the scales: how many events of each type, and the bytes they take as they are kept, encrypted."""
 
@@ -56,7 +56,7 @@ async def weigh(handle: WorkflowHandle[Any, Any]) -> Weight:
     return weight
 
 
-@dataclass
+@dataclass(repr=False)
 class Bill:
     """What one call at the door cost: statements and commits of the ledger, round trips to the engine."""
 
@@ -64,7 +64,8 @@ class Bill:
     commits: int
     trips: list[str]
 
-    def __str__(self) -> str:
+    @property
+    def items(self) -> str:
         return "\n".join([f"{self.commits} commits", *self.trips, *self.statements])
 
 
@@ -118,7 +119,7 @@ class MeteredOffice(Office):
         return receipt
 
 
-@dataclass
+@dataclass(repr=False)
 class Measured:
     """One complaint handled in time, and the same submissions sent to the yardstick."""
 
@@ -126,7 +127,8 @@ class Measured:
     bare: Weight
     bills: dict[str, Bill]
 
-    def __str__(self) -> str:
+    @property
+    def table(self) -> str:
         """Where the events and the bytes went, on both sides."""
         kinds = [*self.ours.events.keys() | self.bare.events.keys()]
         kinds.sort(key=lambda kind: -self.ours.bytes[kind])
@@ -198,35 +200,35 @@ async def bare_worker(client: Client) -> AsyncIterator[None]:
 
 
 def test_a_complaint_takes_at_most_a_quarter_more_events_than_its_six_steps_in_plain_temporal(told: Measured):
-    assert told.ours.events.total() <= ENOUGH * told.bare.events.total(), told
+    assert told.ours.events.total() <= ENOUGH * told.bare.events.total(), told.table
 
 
 def test_a_complaint_takes_at_most_a_quarter_more_workflow_tasks_than_plain_temporal(told: Measured):
-    assert told.ours.workflow_tasks <= ENOUGH * told.bare.workflow_tasks, told
+    assert told.ours.workflow_tasks <= ENOUGH * told.bare.workflow_tasks, told.table
 
 
 def test_a_complaint_takes_at_most_64_events(told: Measured):
-    assert told.ours.events.total() <= 64, told
+    assert told.ours.events.total() <= 64, told.table
 
 
 def test_a_complaint_takes_at_most_16_kilobytes_encrypted(told: Measured):
-    assert told.ours.bytes.total() <= 16 * KB, told
+    assert told.ours.bytes.total() <= 16 * KB, told.table
 
 
 def test_three_clocks_side_by_side_take_no_more_timers_than_one_after_the_other(told: Measured):
     """The callback's clock runs from receipt beside all the others and costs nothing: the desk sleeps until the next rung of any task."""
-    assert told.ours.events["TIMER_STARTED"] <= told.bare.events["TIMER_STARTED"], told
+    assert told.ours.events["TIMER_STARTED"] <= told.bare.events["TIMER_STARTED"], told.table
 
 
-async def test_a_rung_that_fires_takes_at_most_eight_events(office: Office):
+async def test_an_escalation_takes_at_most_eight_events(office: Office):
+    """The reminder after 20 hours and the manager's rung after 24: a workflow task, a local activity, a timer each."""
     in_time, late = await office.open(), await office.open()
     await office.walk(in_time)
-    await office.pass_time(49 * HOUR)
-    fired = await eventually(lambda: [*office.fired(late, "reply"), *office.fired(late, "solution")])
+    await office.pass_time(25 * HOUR)
+    await eventually(lambda: len(office.fired(late, "reply")) == 2)
     await office.walk(late)
     before, after = [(await weigh(office.client.get_workflow_handle(case))).events for case in (in_time, late)]
-    assert len(fired) == 5
-    assert after.total() - before.total() <= 8 * len(fired), after - before
+    assert after.total() - before.total() <= 2 * 8, str(after - before)
 
 
 # The ledger and the doors
@@ -234,8 +236,8 @@ async def test_a_rung_that_fires_takes_at_most_eight_events(office: Office):
 
 def test_a_case_opens_with_at_most_26_statements_and_five_commits(told: Measured):
     bill = told.bills["open"]
-    assert len(bill.statements) <= 26, bill
-    assert bill.commits <= 5, bill
+    assert len(bill.statements) <= 26, bill.items
+    assert bill.commits <= 5, bill.items
 
 
 @pytest.mark.parametrize(
@@ -245,8 +247,8 @@ def test_a_case_opens_with_at_most_26_statements_and_five_commits(told: Measured
 def test_a_form_is_handed_in_with_few_statements_and_five_commits(told: Measured, form: str, at_most: int):
     """Committed, leased, recorded by the desk, decided, let go. The last form also writes the archive."""
     bill = told.bills[form]
-    assert len(bill.statements) <= at_most, bill
-    assert bill.commits <= 5, bill
+    assert len(bill.statements) <= at_most, bill.items
+    assert bill.commits <= 5, bill.items
 
 
 def test_every_submission_is_one_round_trip_to_the_engine(told: Measured):
