@@ -18,7 +18,8 @@ from temporalio.converter import (
 
 from activities.keys import KeyRing
 
-ENCODING = b"binary/kefu-aes-gcm"
+ENCODING = b"binary/kefu"
+NOTHING = b"binary/null"
 PURPOSE = "payload"
 
 
@@ -50,12 +51,14 @@ class EncryptingCodec(PayloadCodec):
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [
-            Payload(
-                metadata={"encoding": ENCODING, "key": self._keys.writing.encode()},
-                data=self._keys.seal(payload.SerializeToString(), PURPOSE, PURPOSE),
-            )
-            for payload in payloads
+            payload if payload.metadata.get("encoding") == NOTHING else self._sealed(payload) for payload in payloads
         ]
+
+    def _sealed(self, payload: Payload) -> Payload:
+        return Payload(
+            metadata={"encoding": ENCODING, "key": self._keys.writing.encode()},
+            data=self._keys.seal(payload.SerializeToString(), PURPOSE, PURPOSE),
+        )
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return list(self._opened(payloads))

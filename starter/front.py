@@ -51,14 +51,14 @@ class Front:
 
     async def open(self, process: Process, facts: Case, by: Person, key: str | None = None) -> Receipt:
         """Open a case, or find it open already. The receipt says `pending` when the engine has not taken it in time."""
-        return await self.relay.send(lambda: _taken(lambda: self.submissions.open(process, facts, by, key)))
+        return await self.relay.send(_or_busy(lambda holder: self.submissions.open(process, facts, by, key, holder)))
 
     async def hand_in(
         self, process: Process, case: str, form: Form, by: Person, task: str | None = None, key: str | None = None
     ) -> Receipt:
         """Hand a form in. The receipt says `refused` when the desk did not take it, `pending` when it has not decided."""
         return await self.relay.send(
-            lambda: _taken(lambda: self.submissions.hand_in(process, case, form, by, task, key))
+            _or_busy(lambda holder: self.submissions.hand_in(process, case, form, by, task, key, holder))
         )
 
     async def alive(self) -> None:
@@ -74,8 +74,11 @@ class Front:
             return at(Views(session, self.house.keys, self.house.calendar, reader, self._clock()))
 
 
-def _taken(commit: Callable[[], Receipt]) -> Receipt:
-    try:
-        return commit()
-    except OperationalError as error:
-        raise Busy("busy") from error
+def _or_busy(commit: Callable[[str | None], Receipt]) -> Callable[[str | None], Receipt]:
+    def committed(holder: str | None) -> Receipt:
+        try:
+            return commit(holder)
+        except OperationalError as error:
+            raise Busy("busy") from error
+
+    return committed

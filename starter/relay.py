@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 from typing import Any
@@ -16,7 +18,7 @@ from temporalio.client import (
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from models.tasks import Outcome, Refusal
 from starter.submissions import Delivery, Receipt, Submissions
@@ -32,6 +34,11 @@ log = structlog.get_logger()
 
 class Undelivered(Exception):
     """Temporal gave no answer: not refused, not taken, to be sent again."""
+
+
+class Gone(Undelivered):
+    """Temporal does not run the case, or no more. Only then may the ledger decide: what it shows of a running case may be
+    the trace of a killed worker, which the case itself does not know yet."""
 
 
 class Breaker:
@@ -67,50 +74,62 @@ class Relay:
         self.breaker = Breaker()
         self._deliveries: set[asyncio.Task[None]] = set()
 
-    async def send(self, commit: Callable[[], Receipt]) -> Receipt:
-        """Commit a submission, then wait at most two seconds for what becomes of it. `pending` means: being processed."""
-        receipt = await asyncio.to_thread(commit)
-        if receipt.state != "pending":
-            return receipt
-        give_up = monotonic() + ANSWER_WITHIN
-        if self.breaker.lets_through():
-            await asyncio.wait({self._start_delivery(receipt.case)}, timeout=ANSWER_WITHIN)
-            pause = 0.01
-            while receipt.state == "pending" and monotonic() < give_up and self.breaker.lets_through():
-                receipt = await asyncio.to_thread(self._look, receipt)
-                if receipt.state == "pending":
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 0.1)
-        if receipt.state != "pending":
-            return receipt
-        return _same_call(receipt, await asyncio.to_thread(self._submissions.defer, receipt.submission))
+    async def send(self, commit: Callable[[str | None], Receipt]) -> Receipt:
+        """Commit a submission, then wait at most two seconds for what becomes of it. `pending` means: being processed.
 
-    def _look(self, receipt: Receipt) -> Receipt:
-        return _same_call(receipt, self._submissions.receipt(receipt.submission))
+        `commit` is given the name under which the case's lease may be taken along, or None when nobody is to wait.
+        """
+        holder = secrets.token_hex(4) if self.breaker.lets_through() else None
+        receipt = await asyncio.to_thread(commit, holder)
+        if holder and receipt.state == "pending":
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    receipt = await self._decided(receipt, holder)
+        if receipt.state == "pending":
+            later = await asyncio.to_thread(self._submissions.defer, receipt.submission)
+            receipt = replace(later, first=receipt.first)
+        return receipt
 
-    def _start_delivery(self, case: str) -> asyncio.Task[None]:
-        """Deliver in a task of its own: the caller may stop waiting, the delivery goes on."""
-        delivery = asyncio.create_task(self.deliver(case))
-        self._deliveries.add(delivery)
-        delivery.add_done_callback(self._deliveries.discard)
-        return delivery
+    async def _decided(self, receipt: Receipt, holder: str) -> Receipt:
+        """Deliver what we hold the lease for; look until it, or whoever else delivers, has decided the submission."""
+        if receipt.delivery:
+            await asyncio.shield(self._in_background(self.deliver(receipt.case, holder, receipt.delivery)))
+        pause = 0.01
+        while True:
+            known = await asyncio.to_thread(self._submissions.receipt, receipt.submission)
+            if known.state != "pending" or not self.breaker.lets_through():
+                return replace(known, first=receipt.first)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.1)
 
-    async def deliver(self, case: str) -> None:
+    def _in_background(self, delivery: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A delivery goes on when the caller stops waiting."""
+        task = asyncio.create_task(delivery)
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+        return task
+
+    async def deliver(self, case: str, holder: str | None = None, first: Delivery | None = None) -> None:
         """Send the case's undecided submissions, oldest first, each after the one before is decided."""
-        holder = secrets.token_hex(4)
-        while delivery := await asyncio.to_thread(self._submissions.next_of, case, holder):
+        holder = holder or secrets.token_hex(4)
+        delivery = first or await asyncio.to_thread(self._submissions.next_of, case, holder)
+        while delivery:
             submission = delivery.submission.id
             try:
                 refusal = await self._answer_to(case, delivery)
             except Undelivered as reason:
-                if not await asyncio.to_thread(self._submissions.decide_from_ledger, submission):
+                ended = isinstance(reason, Gone)
+                if not ended or not await asyncio.to_thread(
+                    self._submissions.decide_without_engine, submission, holder
+                ):
                     log.warning("submission.undelivered", case=case, submission=submission, reason=str(reason))
-                    self.breaker.note(answered=False)
+                    self.breaker.note(answered=ended)
                     await asyncio.to_thread(self._submissions.postpone, case, submission, holder)
                     return
+                delivery = await asyncio.to_thread(self._submissions.next_of, case, holder)
             else:
-                await asyncio.to_thread(self._submissions.decide, submission, refusal)
-            self.breaker.note(answered=True)
+                self.breaker.note(answered=True)
+                delivery = await asyncio.to_thread(self._submissions.decide, submission, refusal, holder)
 
     async def _answer_to(self, case: str, delivery: Delivery) -> Refusal | None:
         """Why the desk refused a submission, or None. Undelivered when there is no answer."""
@@ -122,8 +141,10 @@ class Relay:
                 return Refusal.model_validate(error.cause.details[0])
             raise Undelivered(f"the desk failed: {type(error.cause).__name__}") from error
         except WorkflowAlreadyStartedError as error:
-            raise Undelivered("the engine has closed the case") from error
+            raise Gone("the engine has closed the case") from error
         except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise Gone("the engine does not run the case") from error
             raise Undelivered(error.status.name.lower()) from error
         except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
             raise Undelivered("no answer in time") from error
@@ -185,7 +206,3 @@ class Relay:
         except Exception:
             log.exception("relay.cannot_read_ledger")
             return []
-
-
-def _same_call(receipt: Receipt, later: Receipt) -> Receipt:
-    return Receipt(later.submission, later.case, later.state, later.refusal, receipt.first)

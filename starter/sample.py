@@ -4,7 +4,6 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +97,19 @@ class _Desk:
             return self.submissions.receipt(row.key)
         except NotFound:
             facts = PROCESS.case.model_validate(row.facts(self.clock()))
-            commit = partial(self.submissions.open, PROCESS, facts, self._known(row.by), row.key)
-            return await self.relay.send(commit)
+            by = self._known(row.by)
+            return await self.relay.send(
+                lambda holder: self.submissions.open(PROCESS, facts, by, key=row.key, holder=holder)
+            )
 
     async def hand_in(self, row: SampleSubmission, sent: SampleForm, case: str) -> None:
         """Under a key of its own: known already, it is not sent again; no longer owed, the desk says so."""
         form = PROCESS.submittable[sent.form].model_validate(sent.fields)
         key = f"{row.key}-{sent.form}"
-        commit = partial(self.submissions.hand_in, PROCESS, case, form, self._known(sent.by), key=key)
-        receipt = await self.relay.send(commit)
+        by = self._known(sent.by)
+        receipt = await self.relay.send(
+            lambda holder: self.submissions.hand_in(PROCESS, case, form, by, key=key, holder=holder)
+        )
         if receipt.refusal:
             log.info("sample.refused", case=case, form=sent.form, reason=receipt.refusal.code)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, func, or_, select
 
 from activities.database import Database
 from activities.keys import COLUMN, KeyRing
@@ -21,10 +21,20 @@ from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow
 from models.tasks import OPENING, Opened, Process, Reassign, Refusal, Submission
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
-LEASE = timedelta(seconds=15)
+LEASE = timedelta(seconds=12)
+"""How long one deliverer has a case to himself: longer than he waits for an answer; a killed one holds it up no longer."""
 LONGEST_WAIT = timedelta(seconds=8)
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The oldest undecided submission of a case, ready to send; with what starts the case when it is the opening one."""
+
+    submission: Submission
+    process: str
+    opened: Opened[Any, Any] | None
 
 
 @dataclass(frozen=True)
@@ -37,15 +47,8 @@ class Receipt:
     refusal: Refusal | None
     first: bool
     """Whether this call committed it; false for a repetition."""
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """The oldest undecided submission of a case, ready to send; with what starts the case when it is the opening one."""
-
-    submission: Submission
-    process: str
-    opened: Opened[Any, Any] | None
+    delivery: Delivery | None = None
+    """What the one who committed it may send now, the case's lease being his; None when somebody else delivers."""
 
 
 class Submissions:
@@ -70,10 +73,12 @@ class Submissions:
 
     # From the doors
 
-    def open(self, process: Process, facts: Case, by: Person, key: str | None = None) -> Receipt:
+    def open(
+        self, process: Process, facts: Case, by: Person, key: str | None = None, holder: str | None = None
+    ) -> Receipt:
         """Commit the opening submission of a case. The same business number again is the same case, for ever.
 
-        Raises Forbidden, Invalid (a fact that cannot be), Conflict (the number with other facts, the key with another body).
+        With a `holder` the case's lease is his from the first instant. Raises Forbidden, Invalid (a fact that cannot be), Conflict (the number with other facts, the key with another body).
         """
         if by.role not in process.case.may_open:
             raise Forbidden("may_not_open", role=by.role, process=process.name)
@@ -104,28 +109,39 @@ class Submissions:
             )
             session.add(case)
             session.flush()
-            return self._commit(session, case, OPENING, facts, body, by, key)
+            row = self._add(session, case, OPENING, facts, body, by, key, None, now)
+            return _receipt(row, True, self._lease(session, case, holder, now, row))
 
     def hand_in(
-        self, process: Process, case_id: str, form: Form, by: Person, task: str | None = None, key: str | None = None
+        self,
+        process: Process,
+        case_id: str,
+        form: Form,
+        by: Person,
+        task: str | None = None,
+        key: str | None = None,
+        holder: str | None = None,
     ) -> Receipt:
         """Commit a form for a case, also for one whose opening is still undecided.
 
-        Raises NotFound, Forbidden, Invalid, Conflict (the key with another body).
+        With a `holder` the case's lease is his, if nobody has it. Raises NotFound, Forbidden, Invalid, Conflict (the key with another body).
         """
         if by.role not in form.may:
             raise Forbidden("may_not_hand_in", role=by.role, form=form.form)
         body = _canonical(form)
         with self._database.writing() as session:
-            if session.exec(select(CaseRow.process).where(CaseRow.id == case_id)).first() != process.name:
+            case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
+            if case is None or case.process != process.name:
                 raise NotFound("no_such_case", case=case_id)
-            case = locked(session, case_id)
             if key and (row := session.get(SubmissionRow, key)):
                 same = (row.case_id, row.form, row.task) == (case.id, form.form, task)
                 return self._repeated(row, body if same else b"", "key_reused", key=key)
-            if errors := [*form.objections(self._clock()), *self._unknown_person(form)]:
+            now = self._clock()
+            if errors := [*form.objections(now), *self._unknown_person(form)]:
                 raise Invalid(errors)
-            return self._commit(session, case, form.form, form, body, by, key, task)
+            recorded_at = max(now, case.last_instant + timedelta.resolution)
+            row = self._add(session, case, form.form, form, body, by, key, task, recorded_at)
+            return _receipt(row, True, self._lease(session, case, holder, now))
 
     def receipt(self, submission: str) -> Receipt:
         """What became of a submission. NotFound when there is none."""
@@ -157,7 +173,7 @@ class Submissions:
             return [FieldError(field="person", code="unknown_person", values={"person": form.person})]
         return []
 
-    def _commit(
+    def _add(
         self,
         session: Session,
         case: CaseRow,
@@ -166,13 +182,11 @@ class Submissions:
         body: bytes,
         by: Person,
         key: str | None,
-        task: str | None = None,
-    ) -> Receipt:
+        task: str | None,
+        recorded_at: datetime,
+    ) -> SubmissionRow:
         submission = key or secrets.token_hex(13)
-        recorded_at = self._clock()
-        if form != OPENING:
-            recorded_at = max(recorded_at, case.last_instant + timedelta.resolution)
-        case.last_instant = max(recorded_at, case.last_instant)
+        case.last_instant = recorded_at
         row = SubmissionRow(
             id=submission,
             case_id=case.id,
@@ -187,7 +201,7 @@ class Submissions:
             next_try_at=recorded_at,
         )
         session.add(row)
-        return _receipt(row, first=True)
+        return row
 
     # For the deliverer
 
@@ -202,7 +216,7 @@ class Submissions:
                     .where(SubmissionRow.state == "pending", SubmissionRow.next_try_at <= now)
                     .where(or_(col(CaseRow.leased_until).is_(None), col(CaseRow.leased_until) <= now))
                     .group_by(col(CaseRow.id))
-                    .order_by(col(SubmissionRow.recorded_at))
+                    .order_by(func.min(SubmissionRow.recorded_at))
                     .limit(limit)
                 )
             )
@@ -213,50 +227,59 @@ class Submissions:
         Whoever holds the lease delivers alone: what arrives meanwhile is found by his next call.
         """
         with self._database.writing() as session:
-            case = locked(session, case_id)
+            return self._lease(session, locked(session, case_id), holder, self._clock())
+
+    def decide(self, submission: str, refusal: Refusal | None, holder: str) -> Delivery | None:
+        """Write what Temporal answered, and go on as `next_of` does. Only who holds the answer calls this; its notices go out now."""
+        with self._database.writing() as session:
+            row = session.get_one(SubmissionRow, submission)
             now = self._clock()
-            if case.leased_by not in (None, holder) and case.leased_until and case.leased_until > now:
-                return None
-            row = session.exec(
+            if row.state == "pending":
+                self._decide(session, row, refusal, now)
+            return self._lease(session, locked(session, row.case_id), holder, now)
+
+    def decide_without_engine(self, submission: str, holder: str) -> bool:
+        """The engine no longer runs the case: an archived one decides by what is in the ledger. False for an open one."""
+        with self._database.reading() as session:
+            row = session.get_one(SubmissionRow, submission)
+            archived = session.get_one(CaseRow, row.case_id).state == "archived"
+            happened = session.exec(select(EventRow.id).where(EventRow.submission == submission)).first()
+        if archived:
+            self.decide(submission, None if happened else Refusal(code="case_closed"), holder)
+        return archived
+
+    def _lease(
+        self, session: Session, case: CaseRow, holder: str | None, now: datetime, only: SubmissionRow | None = None
+    ) -> Delivery | None:
+        if holder is None or (
+            case.leased_by not in (None, holder) and case.leased_until is not None and case.leased_until > now
+        ):
+            return None
+        row = (
+            only
+            or session.exec(
                 select(SubmissionRow)
-                .where(SubmissionRow.case_id == case_id, SubmissionRow.state == "pending")
+                .where(SubmissionRow.case_id == case.id, SubmissionRow.state == "pending")
                 .order_by(col(SubmissionRow.recorded_at))
                 .limit(1)
             ).first()
-            if row is None:
-                case.leased_by = case.leased_until = None
-                return None
-            case.leased_by, case.leased_until = holder, now + LEASE
-            return Delivery(as_submission(row), case.process, _opened(case, row) if row.form == OPENING else None)
+        )
+        if row is None:
+            case.leased_by = case.leased_until = None
+            return None
+        case.leased_by, case.leased_until = holder, now + LEASE
+        return Delivery(as_submission(row), case.process, _opened(case, row) if row.form == OPENING else None)
 
-    def decide(self, submission: str, refusal: Refusal | None) -> None:
-        """Write what Temporal answered; only the deliverer that holds the answer calls this. Its notices go out now."""
-        with self._database.writing() as session:
-            row = session.get_one(SubmissionRow, submission)
-            if row.state != "pending":
-                return
-            now = self._clock()
-            row.state, row.decided_at = ("refused" if refusal else "decided"), now
-            if refusal:
-                row.refusal = refusal.model_dump()
-                if row.deferred:
-                    session.add(_refusal_notice(row, refusal, now))
-                    session.flush()
-            for notice in session.exec(select(NoticeRow).where(NoticeRow.submission == submission)):
-                notice.delivered_at = now
-                log.info("notice", what=notice.what, to=notice.person, case=notice.case_id, task=notice.task)
-
-    def decide_from_ledger(self, submission: str) -> bool:
-        """The engine no longer runs the case: what the ledger shows decides. False when it shows nothing either way."""
-        with self._database.reading() as session:
-            row = session.get_one(SubmissionRow, submission)
-            closed = session.get_one(CaseRow, row.case_id).state == "archived"
-            happened = session.exec(select(EventRow.id).where(EventRow.submission == submission)).first()
-        if happened:
-            self.decide(submission, None)
-        elif closed:
-            self.decide(submission, Refusal(code="case_closed"))
-        return bool(happened or closed)
+    def _decide(self, session: Session, row: SubmissionRow, refusal: Refusal | None, now: datetime) -> None:
+        row.state, row.decided_at = ("refused" if refusal else "decided"), now
+        if refusal:
+            row.refusal = refusal.model_dump()
+            if row.deferred:
+                session.add(_refusal_notice(row, refusal, now))
+                session.flush()
+        for notice in session.exec(select(NoticeRow).where(NoticeRow.submission == row.id)):
+            notice.delivered_at = now
+            log.info("notice", what=notice.what, to=notice.person, case=notice.case_id, task=notice.task)
 
     def postpone(self, case_id: str, submission: str, holder: str) -> None:
         """No answer: try again later, and let go of the case."""
@@ -274,9 +297,9 @@ def _canonical(content: Private) -> bytes:
     return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
 
 
-def _receipt(row: SubmissionRow, first: bool = False) -> Receipt:
+def _receipt(row: SubmissionRow, first: bool = False, delivery: Delivery | None = None) -> Receipt:
     refusal = Refusal.model_validate(row.refusal) if row.refusal else None
-    return Receipt(row.id, row.case_id, row.state, refusal, first)
+    return Receipt(row.id, row.case_id, row.state, refusal, first, delivery)
 
 
 def _opened(case: CaseRow, row: SubmissionRow) -> Opened[Any, Any]:

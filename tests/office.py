@@ -136,9 +136,11 @@ class Office:
             **facts,
         }
 
-    def commit_opening(self, by: str = "oa-sh01", process: str = "complaint", **facts: Any) -> Receipt:
+    def commit_opening(
+        self, by: str = "oa-sh01", process: str = "complaint", holder: str | None = None, **facts: Any
+    ) -> Receipt:
         case = PROCESSES[process].case.model_validate(self.complaint(**facts))
-        return self.submissions.open(PROCESSES[process], case, self.front.actor(by))
+        return self.submissions.open(PROCESSES[process], case, self.front.actor(by), holder=holder)
 
     def commit(
         self,
@@ -148,6 +150,7 @@ class Office:
         task: str | None = None,
         key: str | None = None,
         process: str = "complaint",
+        holder: str | None = None,
         **fields: Any,
     ) -> Receipt:
         """Put a form into the ledger, as the door does, without delivering it."""
@@ -155,16 +158,22 @@ class Office:
         if "task" in model.model_fields:  # an act names its task in its own field
             fields, task = fields | {"task": task}, None
         return self.submissions.hand_in(
-            PROCESSES[process], case, model.model_validate(fields), self.front.actor(by), task=task, key=key
+            PROCESSES[process],
+            case,
+            model.model_validate(fields),
+            self.front.actor(by),
+            task=task,
+            key=key,
+            holder=holder,
         )
 
     async def open(self, **facts: Any) -> str:
-        receipt = await self.relay.send(lambda: self.commit_opening(**facts))
+        receipt = await self.relay.send(lambda holder: self.commit_opening(holder=holder, **facts))
         assert receipt.state == "decided", receipt
         return receipt.case
 
     async def hand_in(self, case: str, form: str, **fields: Any) -> Receipt:
-        receipt = await self.relay.send(lambda: self.commit(case, form, **fields))
+        receipt = await self.relay.send(lambda holder: self.commit(case, form, holder=holder, **fields))
         assert receipt.state != "pending", receipt
         return receipt
 

@@ -234,21 +234,21 @@ async def test_an_escalation_takes_at_most_eight_events(office: Office):
 # The ledger and the doors
 
 
-def test_a_case_opens_with_at_most_26_statements_and_five_commits(told: Measured):
+def test_a_case_opens_with_at_most_22_statements_and_three_commits(told: Measured):
     bill = told.bills["open"]
-    assert len(bill.statements) <= 26, bill.items
-    assert bill.commits <= 5, bill.items
+    assert len(bill.statements) <= 22, bill.items
+    assert bill.commits <= 3, bill.items
 
 
 @pytest.mark.parametrize(
     ("form", "at_most"),
-    {"reply": 23, "solution": 26, "consent": 26, "execution": 23, "callback": 26, "record": 30}.items(),
+    {"reply": 20, "solution": 23, "consent": 23, "execution": 20, "callback": 23, "record": 27}.items(),
 )
-def test_a_form_is_handed_in_with_few_statements_and_five_commits(told: Measured, form: str, at_most: int):
+def test_a_form_is_handed_in_with_few_statements_and_three_commits(told: Measured, form: str, at_most: int):
     """Committed, leased, recorded by the desk, decided, let go. The last form also writes the archive."""
     bill = told.bills[form]
     assert len(bill.statements) <= at_most, bill.items
-    assert bill.commits <= 5, bill.items
+    assert bill.commits <= 3, bill.items
 
 
 def test_every_submission_is_one_round_trip_to_the_engine(told: Measured):

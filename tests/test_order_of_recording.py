@@ -18,6 +18,7 @@ from activities import schema
 from models.complaint import ComplaintPromises
 from models.tables import EventRow
 from settings import House, Settings
+from starter import relay
 from tests.conftest import KEYS
 from tests.office import Office, connected, eventually
 
@@ -163,7 +164,10 @@ async def test_a_kill_after_a_rung_was_kept_neither_loses_nor_doubles_it(office:
     assert office.heard(case, "wang") == ["overdue/reply"]
 
 
-async def test_a_kill_after_an_answer_was_kept_neither_loses_nor_doubles_it(office: Office):
+async def test_a_kill_after_an_answer_was_kept_neither_loses_nor_doubles_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(relay, "SEND_WITHIN", 2 * SECOND)
     case = await late_case(office)
     await office.worker_leaves()
     sent = office.commit(case, "reply", content="已致歉").submission
@@ -171,9 +175,9 @@ async def test_a_kill_after_an_answer_was_kept_neither_loses_nor_doubles_it(offi
     delivery = asyncio.create_task(office.relay.deliver(case))
     assert await doomed.wait() == -9
     assert office.tasks(case)["reply"].state == "done", "the ledger has it, the engine does not know"
-    assert office.submission(sent).state == "pending"
-    await office.worker_comes()
     await delivery
+    assert office.submission(sent).state == "pending", "what a killed worker wrote decides nothing"
+    await office.worker_comes()
     await eventually(lambda: decided(office, case, sent))
     assert [row.kind for row in office.events(case) if row.submission == sent] == ["done"]
     await outage(office, case, until=3 * SECOND)

@@ -88,7 +88,7 @@ async def test_every_payload_is_encrypted_and_names_its_key(office: Office):
     await office.walk(case)
     history = await office.client.get_workflow_handle(case).fetch_history()
     raw = history.to_json()
-    assert "aes" in base64.b64decode(first_encoding(raw)).decode()
+    assert "kefu" in base64.b64decode(first_encoding(raw)).decode()
     for secret in (*SECRETS, "SH01", "exchange"):
         assert secret not in raw
         assert base64.b64encode(secret.encode()).decode()[:12] not in raw
