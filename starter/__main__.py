@@ -144,23 +144,32 @@ def import_file(
     """从 CSV 批量登记 · open many cases from a file; run it again to go on where it stopped."""
     house = _house(_settings(data))
     schema.check(house.database)
-    front = _run(_front(house))
-    bar = Progress(
-        TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    )
-    with bar:
-        reading = bar.add_task(file.name, total=None)
-        report = imports.run_import(
-            front.process(process),
-            file,
-            mapping=_pairs(mapping, "--map"),
-            fixed=_pairs(fixed, "--set"),
-            by=front.actor(by),
-            submissions=front.submissions,
-            zone=house.calendar,
-            progress=lambda done, total: bar.update(reading, completed=done, total=total),
-        )
-    out.print(imports.summary(report, house.settings.zone))
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+    async def act(front: Front) -> imports.ImportReport:
+        with bar:
+            reading = bar.add_task(file.name, total=None)
+            return imports.run_import(
+                front.process(process),
+                file,
+                mapping=_pairs(mapping, "--map"),
+                fixed=_pairs(fixed, "--set"),
+                by=front.actor(by),
+                submissions=front.submissions,
+                zone=house.calendar,
+                progress=lambda done, total: bar.update(reading, completed=done, total=total),
+            )
+
+    code = 0
+    try:
+        report = _with_front(data, act)
+    except imports.CannotImport as error:
+        raise SystemExit(str(error)) from error
+    except (imports.ImportInterrupted, imports.ImportStopped) as broken:
+        report, code = broken.report, 1
+        print(broken, file=sys.stderr)
+    print(imports.summary(report, house.settings.zone, LANGUAGE))
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -27,6 +27,7 @@ from starter.imports import (
     ImportStopped,
     reason_of,
     run_import,
+    summary,
 )
 from starter.submissions import Submissions
 
@@ -210,24 +211,14 @@ def test_a_person_who_may_not_open_cases_is_refused_once_and_not_in_every_row(co
 # Times
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        "2026-11-22T10:00",
-        "2026-11-22T10:00:00",
-        "2026-11-22 10:00",
-        "2026/11/22 10:00",
-        "2026/11/22 10:00:00",
-        "2026-11-22T10:00:00+08:00",
-        "2026-11-22T02:00:00Z",
-        "2026/11/22 2:00 +0000",
-    ],
-)
-def test_a_time_without_an_offset_is_one_of_the_calendars_zone(counter, written):
-    report = counter.takes(HEADER, f"OA-1,{written},跑绒")
-    assert counter.facts("OA-1").received_at == datetime(2026, 11, 22, 2, tzinfo=UTC)
-    assert report.zone == "Asia/Shanghai"
-    assert report.zone_assumed == (0 if written.endswith(("0+08:00", "Z", "+0000")) else 1)
+def test_a_time_without_an_offset_is_one_of_the_calendars_zone(counter):
+    without = ["2026-11-22T10:00", "2026-11-22T10:00:00", "2026-11-22 10:00", "2026/11/22 10:00", "2026/11/22 10:00:00"]
+    offset = ["2026-11-22T10:00:00+08:00", "2026-11-22T02:00:00Z", "2026/11/22 2:00 +0000"]
+    report = counter.takes(HEADER, *(f"OA-{n},{written},跑绒" for n, written in enumerate([*without, *offset])))
+    assert {counter.facts(number).received_at for number in counter.numbers()} == {
+        datetime(2026, 11, 22, 2, tzinfo=UTC)
+    }
+    assert (report.opened, report.zone_assumed) == (8, 5)
 
 
 def test_the_zones_own_summer_time_counts(counter):
@@ -242,12 +233,13 @@ def test_a_date_is_read_with_dashes_and_with_slashes(counter):
     assert counter.facts("OA-1").purchased_on == counter.facts("OA-2").purchased_on == date(2026, 3, 5)
 
 
-@pytest.mark.parametrize("written", ["2026-11-22", "46348.5", "2026-02-30 10:00", "昨天", "20261122100000"])
-def test_what_names_no_instant_is_rejected_and_never_guessed(counter, written):
-    report = counter.takes(HEADER, f"OA-1,{written},跑绒")
-    [(line, field, reason)] = counter.rejects()
-    assert (report.rejected, line, field) == (1, "2", "received_at")
-    assert "例如 2026-11-22" in reason
+def test_what_names_no_instant_is_rejected_and_never_guessed(counter):
+    written = ["2026-11-22", "46348.5", "2026-02-30 10:00", "2026-11-22 25:00", "昨天", "20261122100000"]
+    report = counter.takes(HEADER, *(f"OA-1,{cell},跑绒" for cell in written))
+    assert report.rejected == len(written)
+    for _, field, reason in counter.rejects():
+        assert field == "received_at"
+        assert "例如 2026-11-22" in reason
 
 
 # The file
@@ -263,7 +255,7 @@ def test_utf8_with_and_without_its_mark_and_gb18030_are_read(counter, encoding):
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
 def test_the_header_tells_the_delimiter(counter, delimiter):
     counter.takes(
-        delimiter.join(['"form_no"', "received_at", '"content"', '"a, b; c"']),
+        delimiter.join(['"form_no"', "received_at", '"content"', '"a, b; c, d; e, f; g"']),
         delimiter.join(["OA-1", "2026-11-22 10:00", '"慢；贵,\t;旧"', ""]),
     )
     assert counter.facts("OA-1").content == "慢；贵,\t;旧"
@@ -289,6 +281,7 @@ def test_blank_lines_and_rows_of_empty_cells_are_no_rows(counter):
         (f"{HEADER}\n{ROW}".encode("utf-16"), "no CSV file but a workbook"),
         (f"{HEADER}\n{ROW}".encode() + b"\xff", "neither UTF-8 nor GB18030"),
         (f"\ufeff{HEADER}\n{ROW}".encode() + b"\xb6\xaf", "neither UTF-8 nor GB18030"),
+        (f"{HEADER}\n{ROW * 20}".encode() + b"\xe8\xb7" + ROW.encode(), "neither UTF-8 nor GB18030"),
         (f'{HEADER}\n{ROW}\nOA-2,2026-11-22 10:00,"没有\n{ROW}'.encode(), "begins on line 3 is not valid CSV"),
     ],
 )
@@ -314,6 +307,24 @@ def test_the_report_counts_what_was_opened_was_there_and_was_rejected(counter):
     assert (report.total, report.opened, report.already, report.rejected) == (3, 1, 1, 1)
     assert report.rejected_file == counter.rejected
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_summary_says_all_that_was_assumed_left_out_or_rejected(counter):
+    lines = [HEADER + ",steps,\x1b[2J", "OA-1,2026-11-22 10:00,跑绒", "OA-2,,无日期"]
+    report = counter.takes(*lines, encoding="gb18030")
+    said = summary(report, "Asia/Shanghai").splitlines()
+    assert said[0].startswith("共 2 行：新登记 1，早已登记 0，退回 1；")
+    assert said[1:] == [
+        f"退回的行和原因在 {counter.rejected}，改好后直接导入该文件",
+        "1 行的时间没有写时区，按 Asia/Shanghai 计",
+        r"没有用到的列：steps, '\x1b[2J'",
+        "文件按 GB18030 读取",
+    ]
+    assert summary(report, "Asia/Shanghai", "en").startswith("2 rows: 1 opened")
+
+
+def test_a_plain_import_is_summed_up_in_a_line(counter):
+    assert len(summary(counter.takes(HEADER, ROW), "Asia/Shanghai").splitlines()) == 1
 
 
 def test_a_clean_file_leaves_no_file_of_rejected_rows_and_removes_an_old_one(counter):
@@ -424,6 +435,11 @@ def test_no_reason_repeats_what_stands_in_a_cell(counter):
     assert "张小红" not in reasons
 
 
+def test_a_sentence_of_the_catalogue_that_would_name_the_value_leaves_it_out():
+    error = {"type": "unknown_person", "loc": ("person",), "msg": "", "input": "", "ctx": {"person": "张小红"}}
+    assert "张小红" not in reason_of(error)
+
+
 def test_every_reason_is_said_in_chinese_and_in_english():
     with pytest.raises(ValidationError) as refused:
         Complaint.model_validate(
@@ -447,6 +463,7 @@ def test_after_an_interruption_what_was_taken_stays_and_the_same_file_goes_on(co
         counter.takes(*lines, progress=interrupt)
     assert (stopped.value.report.opened, stopped.value.report.rejected) == (2, 1)
     assert stopped.value.report.rejected_file == counter.rejected
+    assert "还有 2 行没有处理" in summary(stopped.value.report, "Asia/Shanghai")
     assert [line for line, *_ in counter.rejects()] == ["2"]
     report = counter.takes(*lines)
     assert (report.opened, report.already, report.rejected) == (2, 2, 1)
