@@ -28,7 +28,7 @@ lock: $(READY)
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install -q --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $(READY)
 

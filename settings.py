@@ -63,10 +63,10 @@ class Settings(BaseSettings):
 def configure_logs() -> None:
     """Readable lines on a terminal, JSON otherwise; ours and the libraries' alike. Nothing personal is ever logged."""
     shared: list[Any] = [
-        _without_colours,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _without_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=False)
         if sys.stderr.isatty()
         else structlog.processors.TimeStamper(fmt="iso"),

@@ -22,6 +22,7 @@ from settings import House, Settings, configure_logs
 from starter import api, imports
 from starter.front import Front
 from starter.refusals import Invalid, Refused
+from starter.sheets import CannotImport
 from starter.submissions import Receipt
 from starter.views import CaseView, TaskView
 
@@ -163,7 +164,7 @@ def import_file(
     code = 0
     try:
         report = _with_front(data, act)
-    except imports.CannotImport as error:
+    except CannotImport as error:
         raise SystemExit(str(error)) from error
     except (imports.ImportInterrupted, imports.ImportStopped) as broken:
         report, code = broken.report, 1

@@ -26,7 +26,7 @@ from starter.submissions import Delivery, Receipt, Submissions
 ANSWER_WITHIN = 2.0
 """Seconds a door waits for Temporal's answer before it says "being processed"."""
 SEND_WITHIN = timedelta(seconds=10)
-AT_ONCE = 8
+AT_ONCE = 3
 IDLE = 0.2
 
 log = structlog.get_logger()

@@ -93,6 +93,9 @@ def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part
     """The four processes, in the order in which they start. Only those that need our settings are given them."""
     for_engine = {name: value for name, value in os.environ.items() if not name.startswith("KEFU_")}
     env = {**os.environ, **_connection(engine), "KEFU_DATA": str(settings.data), "KEFU_PORT": str(settings.port)}
+    env.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # the sandbox loads workflow code for every case: compiled once, not each time
     ours = [sys.executable, "-P", "-m"]  # -P: what lies in the current directory is not our code
     return [
         Part("server", engine.command(binary), for_engine, engine.is_ready, log=settings.data / "server.log"),
