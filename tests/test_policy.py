@@ -73,3 +73,11 @@ def test_the_codes_a_desk_refuses_with_are_in_the_catalogue():
     }
     assert len(codes) > 10
     assert [code for code in codes if say("refusal", code) == code] == []
+
+
+def test_the_codes_a_field_is_refused_with_are_in_the_catalogue():
+    sources = [*Path("models").glob("*.py"), *Path("starter").glob("*.py")]
+    pattern = r'(?:FieldError\([^)]*code=|PydanticCustomError\()"(\w+)"'
+    codes = {code for source in sources for code in re.findall(pattern, source.read_text())}
+    assert len(codes) > 4
+    assert [code for code in codes if say("field", code) == say("field", "other")] == []
