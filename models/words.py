@@ -12,7 +12,7 @@ _CATALOGUE: dict[str, dict[str, list[str]]] = tomllib.loads(
 )
 
 
-def say(section: str, code: str, language: Language = "zh", **values: Any) -> str:
+def say(section: str, code: str, language: Language = "zh", /, **values: Any) -> str:
     """The sentence for a code; forms and roles among the values are themselves said in the language."""
     pair = _CATALOGUE[section].get(code)
     if pair is None:

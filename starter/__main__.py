@@ -21,10 +21,11 @@ from models.words import language_of, say
 from settings import House, Settings, configure_logs
 from starter import api, imports
 from starter.front import Front
-from starter.refusals import Invalid, Refused
+from starter.refusals import Invalid, NotFound, Refused
 from starter.sheets import CannotImport
 from starter.submissions import Receipt
-from starter.views import CaseView, TaskView
+from starter.views import CaseSummary, CaseView, NoticeView, TaskView
+from workflows import PROCESSES
 
 T = TypeVar("T")
 
@@ -124,7 +125,10 @@ def hand_in(
     """提交表单 · hand in a form: kefu hand-in CASE reply --as lin content=…"""
 
     async def act(front: Front) -> Receipt:
-        process = front.process(case.rpartition("-")[0])
+        name = case.rpartition("-")[0]
+        if name not in PROCESSES:
+            raise NotFound("no_such_case", case=case)
+        process = front.process(name)
         if form not in process.submittable:
             raise SystemExit(f"{form}: 只能是 · must be one of {', '.join(process.submittable)}")
         content = process.submittable[form].model_validate(_content(fields, source))
@@ -201,24 +205,74 @@ def show(case: str, by: As, data: Data = None, as_json: Annotated[bool, typer.Op
     if as_json:
         print(view.model_dump_json(indent=2))
         return
-    out.print(f"[bold]{_word('case')} {view.case}[/]  {_word('number')} {view.number}  {_word(view.state)}")
-    _show_tasks(view.tasks)
+    out.print(f"{_word('case')} {view.case}  {_word('number')} {view.number}  {_word(view.state)}", markup=False)
+    _show_tasks(view.tasks, with_case=False)
     for event in view.timeline:
-        task = say("form", event.task.partition("-")[0], LANGUAGE) if event.task else ""
-        out.print(f"{event.at:%m-%d %H:%M}  {event.kind:<10} {task}  {event.by or event.data.get('person') or ''}")
+        task = _form_word(event.task) if event.task else ""
+        who = "" if event.kind == "owed" else event.by or event.data.get("person") or ""
+        out.print(f"{event.at:%m-%d %H:%M}  {say('event', event.kind, LANGUAGE)} {task}  {who}", markup=False)
 
 
-def _show_tasks(found: list[TaskView]) -> None:
-    if not found:
-        out.print(_word("nothing"))
-        return
-    table = Table(_word("task"), _word("owner"), _word("due"), _word("state"), _word("case"))
+@app.command()
+def inbox(by: As, limit: Annotated[int, typer.Option(min=1, max=200)] = 50, data: Data = None) -> None:
+    """消息 · what you were told, the latest first."""
+
+    async def act(front: Front) -> list[NoticeView]:
+        page = await front.look(front.actor(by), lambda views: views.notices(language=LANGUAGE, limit=limit))
+        return page.items
+
+    found = _with_front(data, act)
+    table = _table("at", "message", "case")
+    for notice in found:
+        table.add_row(f"{notice.created_at:%m-%d %H:%M}", notice.text, notice.case)
+    out.print(table if found else _word("nothing"))
+
+
+@app.command()
+def cases(
+    by: As,
+    q: Annotated[str | None, typer.Option(help="单号或工单号 · a business number, or a case id")] = None,
+    state: Annotated[str | None, typer.Option(help="open, archived")] = None,
+    owner: Annotated[str | None, typer.Option(help="只看某人的 · one person's")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    data: Data = None,
+) -> None:
+    """工单列表 · cases, the soonest due first."""
+
+    async def act(front: Front) -> list[CaseSummary]:
+        actor = front.actor(by)
+        page = await front.look(actor, lambda views: views.cases(q=q, state=state, owner=owner, limit=limit))
+        return page.items
+
+    found = _with_front(data, act)
+    table = _table("number", "state", "due", "case")
+    for case in found:
+        due = f"{case.due_at:%Y-%m-%d %H:%M}" if case.due_at else ""
+        table.add_row(case.number, _word(case.state), due, case.case)
+    out.print(table if found else _word("nothing"))
+
+
+def _show_tasks(found: list[TaskView], with_case: bool = True) -> None:
+    table = _table("task", "owner", "due", "state", *(["case"] if with_case else []))
     for task in found:
         state = _word("overdue") if task.overdue and task.state == "open" else _word(task.state)
         if task.state == "open" and not task.possible:
             state += f" · {_word('not_possible')}"
-        table.add_row(say("form", task.form, LANGUAGE), task.owner, f"{task.due_at:%Y-%m-%d %H:%M}", state, task.case)
-    out.print(table)
+        cells = [_form_word(task.task), task.owner, f"{task.due_at:%Y-%m-%d %H:%M}", state]
+        table.add_row(*cells, *([task.case] if with_case else []))
+    out.print(table if found else _word("nothing"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(_word(column), overflow="fold", no_wrap=column == "case")
+    return table
+
+
+def _form_word(task: str) -> str:
+    form, _, nth = task.partition("-")
+    return say("form", form, LANGUAGE) + (f"（{nth}）" if nth else "")
 
 
 def _word(code: str) -> str:

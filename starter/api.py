@@ -191,8 +191,11 @@ def _add_reading(router: APIRouter, front: Front, who: Any) -> None:
         )
 
     @router.get("/notices", tags=["lists"], summary="消息 · your inbox, the latest first")
-    async def list_notices(by: who, limit: Limit = 50, cursor: Cursor = None) -> Page[NoticeView]:
-        return await front.look(by, lambda views: views.notices(limit=limit, cursor=cursor))
+    async def list_notices(
+        by: who, limit: Limit = 50, cursor: Cursor = None, accept_language: Annotated[str | None, Header()] = None
+    ) -> Page[NoticeView]:
+        language = language_of(accept_language)
+        return await front.look(by, lambda views: views.notices(language=language, limit=limit, cursor=cursor))
 
     @router.get("/submissions/{submission}", tags=["lists"], summary="提交 · what became of a submission")
     async def show_submission(submission: Code, by: who) -> SubmissionView:

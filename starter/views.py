@@ -15,6 +15,7 @@ from models.forms import FieldError
 from models.people import Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
+from models.words import Language, say
 from starter.refusals import Invalid, NotFound
 
 Item = TypeVar("Item")
@@ -117,10 +118,13 @@ class NoticeView(BaseModel):
 
     id: int
     what: str
+    text: str
+    """What it says, in the reader's language; nothing about the customer."""
     case: str
     task: str | None
+    submission: str | None
+    """The submission it is about: a refused one can be read again, to correct it."""
     created_at: datetime
-    data: dict[str, Any]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -257,10 +261,11 @@ class Views:
             cursor=_cursor(last.due_at.isoformat(), last.case_id, last.key) if last else None,
         )
 
-    def notices(self, *, limit: int = 50, cursor: str | None = None) -> Page[NoticeView]:
+    def notices(self, *, language: Language = "zh", limit: int = 50, cursor: str | None = None) -> Page[NoticeView]:
         """The reader's inbox, the latest first."""
         query = (
-            select(NoticeRow)
+            select(NoticeRow, CaseRow.number)
+            .join(CaseRow, col(CaseRow.id) == col(NoticeRow.case_id))
             .where(NoticeRow.person == self._reader.id, col(NoticeRow.delivered_at).is_not(None))
             .order_by(col(NoticeRow.id).desc())
             .limit(limit + 1)
@@ -272,12 +277,13 @@ class Views:
             NoticeView(
                 id=row.id or 0,
                 what=row.what,
+                text=self._text(row, number, language),
                 case=row.case_id,
                 task=row.task,
+                submission=row.submission,
                 created_at=self._here(row.created_at),
-                data=row.data,
             )
-            for row in rows[:limit]
+            for row, number in rows[:limit]
         ]
         return Page(items=items, cursor=_cursor(str(items[-1].id)) if len(rows) > limit else None)
 
@@ -291,6 +297,19 @@ class Views:
         return self._submission(row)
 
     # Parts
+
+    def _text(self, row: NoticeRow, number: str, language: Language) -> str:
+        values = {
+            "number": number,
+            "form": row.task or row.data.get("form", ""),
+            **row.data.get("values", {}),
+            **row.data,
+        }
+        if "due_at" in row.data:
+            values["due_at"] = self._here(datetime.fromisoformat(row.data["due_at"])).strftime("%Y-%m-%d %H:%M")
+        if row.what == "refused":
+            values["reason"] = say("refusal", row.data["code"], language, **row.data["values"])
+        return say("notice", row.what, language, **values)
 
     def _may_read(self, case: CaseRow) -> bool:
         return self._reader.role is not Role.STORE or case.store == self._reader.store

@@ -186,7 +186,9 @@ async def test_a_refusal_after_a_202_reaches_its_sender_with_the_reason(closed_o
         await office.worker_comes()
         await eventually(lambda: delivered(office, case), within=30)
         notice = (await lin.get("/api/notices")).json()["items"][0]
-        assert (notice["what"], notice["data"]["code"]) == ("refused", "not_possible_yet")
+        assert notice["what"] == "refused"
+        assert "“投诉回访”要在“落实”完成之后才能提交" in notice["text"]
+        assert notice["submission"] == early.json()["submission"]
         draft = await lin.get(f"/api/submissions/{early.json()['submission']}")
         assert draft.json()["content"] == {"outcome": "satisfied", "satisfaction": 5}
 
