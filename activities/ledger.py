@@ -1,6 +1,7 @@
 """The one writer of facts: what happened to a case, in one transaction; and rungs, which fire only when nothing earlier waits."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -82,6 +83,10 @@ class Ledger:
         task = session.get_one(TaskRow, (due.case, due.task))
         deadline.planned_at, deadline.fired_at, deadline.passed = due.planned_at, due.now, due.silent
         deadline.person = task.owner if due.tell is Role.OWNER else self._who(due.tell, case)
+        following = session.get(DeadlineRow, (due.case, due.task, due.generation, due.rung + 1))
+        if following and deadline.after_seconds >= 0:  # the next one keeps its distance, and screens show it
+            distance = timedelta(seconds=following.after_seconds - deadline.after_seconds)
+            following.planned_at = max(following.planned_at, due.now + distance)
         session.add(
             EventRow(
                 case_id=case.id,

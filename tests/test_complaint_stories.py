@@ -178,6 +178,8 @@ async def test_a_receipt_typed_25_hours_late_escalates_at_once_and_once(office: 
     assert [(row.task, row.rung) for row in passed] == [("reply", 0)]
     escalated = office.fired(case, "reply")[0]
     assert not escalated.system_was_late, "the typist was"
+    director = next(row for row in office.rows(DeadlineRow, case) if (row.task, row.rung) == ("reply", 2))
+    assert director.planned_at == escalated.fired_at + 24 * HOUR
     await office.pass_time(23 * HOUR + 59 * 60 * SECOND)
     assert "overdue/reply" not in office.heard(case, "sun"), "the director keeps his distance from the manager"
     await office.pass_time(2 * 60 * SECOND)
