@@ -4,10 +4,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from models.forms import Bundle, Case, Code, FieldError, Form, Private, Text
+from models.forms import Bundle, Case, Code, FieldError, Form, Instant, Private, Text
 from models.tasks import Process, Promise
 
 Channel = Literal[
@@ -59,7 +59,7 @@ class Complaint(Case):
     form_no: Code
     kind: Literal["complaint", "suggestion", "query", "praise"]
     channel: Channel
-    received_at: AwareDatetime
+    received_at: Instant
     received_by: Code | None = None
     origin: Literal["direct", "store"] = "direct"
     store: Code | None = None

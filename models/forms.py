@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PrivateAttr, SerializationInfo, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PrivateAttr,
+    SerializationInfo,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
 
 from models.people import Role
 
@@ -29,6 +39,16 @@ Text = Annotated[
 
 Code = Annotated[str, StringConstraints(pattern=r"^[\w.:#/\-]{1,64}$")]
 """A code, a number or an id: something that decides, sorts or finds, and never a sentence."""
+
+
+def _on_the_calendar(instant: datetime) -> datetime:
+    if not 1900 <= instant.year <= 2200:
+        raise PydanticCustomError("instant_out_of_range", "must lie between the years 1900 and 2200")
+    return instant
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_on_the_calendar)]
+"""A point in time with its offset, far enough from the calendar's ends to be reckoned with."""
 
 
 class Private(BaseModel):

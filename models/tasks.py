@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from models.forms import Case, Code, FieldError, Form, Text
+from models.forms import Case, Code, FieldError, Form, Instant, Text
 from models.people import Role
 
 AT_DUE = timedelta(0)
@@ -101,7 +101,7 @@ class Extend(Form):
     may = frozenset({Role.MANAGER})
 
     task: Code
-    due_at: AwareDatetime
+    due_at: Instant
     reason: Text
 
     def objections(self, now: datetime) -> list[FieldError]:

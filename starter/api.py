@@ -10,14 +10,14 @@ import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, create_model
+from pydantic import create_model
 from pydantic_core import ErrorDetails
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.forms import LEDGER, Code, Form
+from models.forms import LEDGER, Code, Form, Instant
 from models.people import Person
 from models.tasks import Process
 from models.words import Language, language_of, say
@@ -150,9 +150,9 @@ def _add_reading(router: APIRouter, front: Front, who: Any) -> None:
         store: Code | None = None,
         region: Code | None = None,
         owner: Code | None = None,
-        since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-        until: Annotated[AwareDatetime | None, Query(alias="to")] = None,
-        q: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+        since: Annotated[Instant | None, Query(alias="from")] = None,
+        until: Annotated[Instant | None, Query(alias="to")] = None,
+        q: Annotated[str | None, Query(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Page[CaseSummary]:
@@ -181,7 +181,7 @@ def _add_reading(router: APIRouter, front: Front, who: Any) -> None:
         by: who,
         owner: Code | None = None,
         state: Annotated[str, Query(pattern="^(open|done|withdrawn)$")] = "open",
-        due_before: AwareDatetime | None = None,
+        due_before: Instant | None = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Page[TaskView]:

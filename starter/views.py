@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from sqlmodel import Session, and_, col, func, or_, select
 
 from activities.keys import KeyRing
@@ -21,6 +21,7 @@ from starter.refusals import Invalid, NotFound
 Item = TypeVar("Item")
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+_PARTS = TypeAdapter(list[str])
 
 
 class RungView(BaseModel):
@@ -394,21 +395,21 @@ def _cursor(*parts: str) -> str:
 
 
 def _read_cursor(cursor: str, size: int) -> list[str]:
+    """The parts of a cursor, the first of them an instant or a number, as `_cursor` wrote them."""
     try:
-        parts = json.loads(base64.urlsafe_b64decode(cursor))
+        parts = _PARTS.validate_json(base64.urlsafe_b64decode(cursor))
     except ValueError as error:
         raise _bad_cursor() from error
-    if not isinstance(parts, list) or len(parts) != size or not all(isinstance(part, str) for part in parts):
+    if len(parts) != size or "\0" in "".join(parts):
         raise _bad_cursor()
     return parts
 
 
 def _instant(text: str) -> datetime:
     try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise _bad_cursor() from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _whole(text: str) -> int:

@@ -1,6 +1,8 @@
 """The HTTP door: what it takes, what it answers, and that it says which field and why."""
 
 import asyncio
+import base64
+import json
 from time import monotonic
 from typing import Any
 
@@ -333,6 +335,27 @@ async def all_pages(client: Any, url: str, **query: Any) -> list[dict[str, Any]]
         assert len(page["items"]) <= query["limit"]
         if not (cursor := page["cursor"]):
             return items
+
+
+FAR = ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01", "2026-W01-1", "111111111111111111", "x")
+
+
+@pytest.mark.parametrize("far", FAR)
+async def test_no_instant_however_far_or_odd_breaks_a_list(closed_office: Office, far: str):
+    def cursor(*parts: str) -> str:
+        return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+
+    async with closed_office.api() as lin:
+        answers = [
+            *[await lin.get("/api/cases", params={name: far}) for name in ("from", "to")],
+            await lin.get("/api/tasks", params={"due_before": far}),
+            await lin.get("/api/tasks", params={"cursor": cursor(far, "x", "y")}),
+            await lin.get("/api/cases", params={"cursor": cursor(far, "\ud800")}),
+            await lin.get("/api/notices", params={"cursor": cursor(far)}),
+        ]
+        opened = await lin.post("/api/cases/complaint", json=closed_office.complaint(received_at=far))
+    assert {answer.status_code for answer in answers} <= {200, 422}
+    assert opened.status_code == 422
 
 
 async def test_cases_are_found_by_number_store_state_and_owner(office: Office):
