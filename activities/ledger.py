@@ -65,10 +65,15 @@ class Ledger:
             if earlier := self._undecided(session, due):
                 return Fired(earlier=earlier)
             deadline = session.get_one(DeadlineRow, (due.case, due.task, due.generation, due.rung))
-            if deadline.fired_at is None:
-                self._fire(session, case, deadline, due)
+            task = session.get_one(TaskRow, (due.case, due.task))
+            if deadline.fired_at:
+                return Fired(at=deadline.fired_at)
+            if task.state != "open" or task.generation != due.generation:
+                log.warning("rung.too_late", case=case.id, task=due.task)  # an attempt that was given up long ago
+                return Fired(at=due.now)
+            self._fire(session, case, task, deadline, due)
             case.last_instant = max(case.last_instant, due.now)
-            return Fired(at=deadline.fired_at)
+            return Fired(at=due.now)
 
     def _undecided(self, session: Session, due: DueRung) -> list[Submission]:
         waiting = session.exec(
@@ -79,8 +84,7 @@ class Ledger:
         )
         return [as_submission(row) for row in waiting if row.id not in due.known]
 
-    def _fire(self, session: Session, case: CaseRow, deadline: DeadlineRow, due: DueRung) -> None:
-        task = session.get_one(TaskRow, (due.case, due.task))
+    def _fire(self, session: Session, case: CaseRow, task: TaskRow, deadline: DeadlineRow, due: DueRung) -> None:
         deadline.planned_at, deadline.fired_at, deadline.passed = due.planned_at, due.now, due.silent
         deadline.person = task.owner if due.tell is Role.OWNER else self._who(due.tell, case)
         following = session.get(DeadlineRow, (due.case, due.task, due.generation, due.rung + 1))

@@ -71,6 +71,7 @@ def serve_api(data: Data = None, port: Annotated[int | None, typer.Option(min=1,
     schema.check(house.database)
 
     async def serve() -> None:
+        Front.make_room()
         front = Front(house, await house.temporal())
         config = uvicorn.Config(
             api.build(front), host=settings.host, port=settings.port, log_config=None, access_log=False
@@ -87,6 +88,7 @@ def relay(data: Data = None) -> None:
     schema.check(house.database)
 
     async def run() -> None:
+        Front.make_room()
         await Front(house, await house.temporal()).relay.run()
 
     _until_stopped(run())

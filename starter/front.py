@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from starter.views import Views
 from workflows import PROCESSES
 
 T = TypeVar("T")
+THREADS = 32
 
 
 class Front:
@@ -36,6 +38,11 @@ class Front:
         self._clock = clock
         self.submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
         self.relay = Relay(self.submissions, temporal, task_queue)
+
+    @staticmethod
+    def make_room() -> None:
+        """Threads for a serving process: those that wait for the ledger's writer must not hold up those that read."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="door"))
 
     def actor(self, id: str | None) -> Person:
         """The acting person. Unauthenticated when the directory does not know him."""

@@ -93,7 +93,7 @@ class Relay:
     async def _decided(self, receipt: Receipt, holder: str) -> Receipt:
         """Deliver what we hold the lease for; look until it, or whoever else delivers, has decided the submission."""
         if receipt.delivery:
-            await asyncio.shield(self._in_background(self.deliver(receipt.case, holder, receipt.delivery)))
+            await asyncio.wait({self._in_background(self.deliver(receipt.case, holder, receipt.delivery))})
         pause = 0.01
         while True:
             known = await asyncio.to_thread(self._submissions.receipt, receipt.submission)
@@ -103,11 +103,16 @@ class Relay:
             pause = min(pause * 2, 0.1)
 
     def _in_background(self, delivery: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A delivery goes on when the caller stops waiting."""
+        """A delivery goes on when the caller stops waiting; where it fails, the relay takes over when the lease ends."""
         task = asyncio.create_task(delivery)
         self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
+        task.add_done_callback(self._note_end)
         return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._deliveries.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("delivery.failed", reason=type(error).__name__)
 
     async def deliver(self, case: str, holder: str | None = None, first: Delivery | None = None) -> None:
         """Send the case's undecided submissions, oldest first, each after the one before is decided."""

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from sqlmodel import Session, col, func, or_, select
 
-from activities.database import Database
+from activities.database import Database, once_more
 from activities.keys import COLUMN, KeyRing
 from activities.ledger import as_submission, locked
 from models import policy
@@ -73,6 +73,7 @@ class Submissions:
 
     # From the doors
 
+    @once_more
     def open(
         self, process: Process, facts: Case, by: Person, key: str | None = None, holder: str | None = None
     ) -> Receipt:
@@ -112,6 +113,7 @@ class Submissions:
             row = self._add(session, case, OPENING, facts, body, by, key, None, now)
             return _receipt(row, True, self._lease(session, case, holder, now, row))
 
+    @once_more
     def hand_in(
         self,
         process: Process,
@@ -134,7 +136,7 @@ class Submissions:
             if case is None or case.process != process.name:
                 raise NotFound("no_such_case", case=case_id)
             if key and (row := session.get(SubmissionRow, key)):
-                same = (row.case_id, row.form, row.task) == (case.id, form.form, task)
+                same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
                 return self._repeated(row, body if same else b"", "key_reused", key=key)
             now = self._clock()
             if errors := [*form.objections(now), *self._unknown_person(form)]:
@@ -154,8 +156,9 @@ class Submissions:
     def defer(self, submission: str) -> Receipt:
         """The sender is about to hear "being processed": from now on a refusal must find him by a notice."""
         with self._database.writing() as session:
-            row = session.get_one(SubmissionRow, submission)
-            row.deferred = row.state == "pending"
+            _, row = _held(session, submission)
+            if row.state == "pending":
+                row.deferred = True
             return _receipt(row)
 
     def _repeated(self, row: SubmissionRow, body: bytes, conflict: str, **values: str) -> Receipt:
@@ -232,11 +235,11 @@ class Submissions:
     def decide(self, submission: str, refusal: Refusal | None, holder: str) -> Delivery | None:
         """Write what Temporal answered, and go on as `next_of` does. Only who holds the answer calls this; its notices go out now."""
         with self._database.writing() as session:
-            row = session.get_one(SubmissionRow, submission)
+            case, row = _held(session, submission)
             now = self._clock()
             if row.state == "pending":
                 self._decide(session, row, refusal, now)
-            return self._lease(session, locked(session, row.case_id), holder, now)
+            return self._lease(session, case, holder, now)
 
     def decide_without_engine(self, submission: str, holder: str) -> bool:
         """The engine no longer runs the case: an archived one decides by what is in the ledger. False for an open one."""
@@ -284,12 +287,19 @@ class Submissions:
     def postpone(self, case_id: str, submission: str, holder: str) -> None:
         """No answer: try again later, and let go of the case."""
         with self._database.writing() as session:
+            case = locked(session, case_id)
             row = session.get_one(SubmissionRow, submission)
             row.attempts += 1
             row.next_try_at = self._clock() + min(timedelta(seconds=0.5 * 2 ** min(row.attempts, 5)), LONGEST_WAIT)
-            case = locked(session, case_id)
             if case.leased_by == holder:
                 case.leased_by = case.leased_until = None
+
+
+def _held(session: Session, submission: str) -> tuple[CaseRow, SubmissionRow]:
+    """A submission, its case locked first: what is read of either holds until the transaction ends."""
+    case_id = select(SubmissionRow.case_id).where(SubmissionRow.id == submission).scalar_subquery()
+    case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).one()
+    return case, session.get_one(SubmissionRow, submission)
 
 
 def _canonical(content: Private) -> bytes:

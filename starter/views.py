@@ -158,7 +158,8 @@ class Views:
         content = {sent.id: self._content(sent) for sent in submissions}
         forms = {sent.id: sent.form for sent in submissions}
         opening = next(sent for sent in submissions if sent.form == OPENING)
-        tasks = self._session.exec(select(TaskRow).where(TaskRow.case_id == id).order_by(col(TaskRow.due_at)))
+        of_case = select(TaskRow).where(TaskRow.case_id == id)
+        tasks = self._session.exec(of_case.order_by(col(TaskRow.due_at), col(TaskRow.key)))
         events = self._session.exec(select(EventRow).where(EventRow.case_id == id).order_by(col(EventRow.id)))
         return CaseView(
             **self._summary(row, any(sent.state == "pending" for sent in submissions)),
@@ -210,7 +211,7 @@ class Views:
         if until:
             query = query.where(CaseRow.opened_at < until)
         if q:
-            query = query.where(or_(col(CaseRow.number).contains(q, autoescape=True), CaseRow.id == q))
+            query = query.where(or_(col(CaseRow.number).icontains(q, autoescape=True), CaseRow.id == q))
         if cursor:
             at, case = _read_cursor(cursor, 2)
             query = query.where(or_(due > _instant(at), and_(due == _instant(at), col(CaseRow.id) > case)))
@@ -413,7 +414,8 @@ def _instant(text: str) -> datetime:
 
 
 def _whole(text: str) -> int:
-    if not text.isdecimal() or len(text) > 18:
+    """A row's number: one that every database's column could hold."""
+    if not text.isdecimal() or len(text) > 9:
         raise _bad_cursor()
     return int(text)
 

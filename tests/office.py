@@ -67,6 +67,7 @@ class Office:
         self.front = Front(house, client, self.now, self.task_queue)
         self.submissions = self.front.submissions
         self.relay = self.front.relay
+        self.ledger = Ledger(house.database, house.keys, house.people)
         self._ahead = timedelta(0)
         self._standing: datetime | None = None
         self._worker: Worker | None = None
@@ -90,9 +91,8 @@ class Office:
         await self.worker_leaves()
 
     async def worker_comes(self, *more: type[Desk]) -> None:
-        ledger = Ledger(self.house.database, self.house.keys, self.house.people)
         running = [*WORKFLOWS, *more]
-        self._worker = worker.build(self.client, ledger, task_queue=self.task_queue, workflows=running)
+        self._worker = worker.build(self.client, self.ledger, task_queue=self.task_queue, workflows=running)
         await self._worker.__aenter__()
 
     async def worker_leaves(self) -> None:

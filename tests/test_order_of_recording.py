@@ -16,7 +16,9 @@ from pydantic import SecretStr
 
 from activities import schema
 from models.complaint import ComplaintPromises
+from models.people import Role
 from models.tables import EventRow
+from models.tasks import DueRung
 from settings import House, Settings
 from starter import relay
 from tests.conftest import KEYS
@@ -202,3 +204,24 @@ async def test_kills_after_a_rung_and_after_a_record_change_nothing_of_what_is_d
     await eventually(lambda: decided(office, case, sent))
     assert who_heard(office, case) == ["manager"]
     assert office.tasks(case)["reply"].state == "done"
+
+
+async def test_an_attempt_to_fire_that_was_given_up_long_ago_does_not_escalate_what_was_done_in_time(office: Office):
+    case = await late_case(office)
+    reply = office.tasks(case)["reply"]
+    await office.hand_in(case, "reply", content="及时")
+    office.clock_stands_at(reply.due_at)
+    forgotten = DueRung(
+        case=case,
+        task="reply",
+        generation=0,
+        rung=0,
+        tell=Role.MANAGER,
+        planned_at=reply.due_at,
+        now=reply.due_at,
+        silent=False,
+        known=[],
+    )
+    office.ledger.fire(forgotten)
+    assert who_heard(office, case) == []
+    assert office.heard(case, "wang") == []

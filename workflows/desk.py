@@ -215,7 +215,7 @@ class Desk:
         """Decide a submission; returns once the ledger shows it. A known id gets its old outcome."""
         if submission.form == OPENING:
             await workflow.wait_condition(lambda: self._kept)
-            return self._outcomes[submission.id]
+            return self._outcomes.get(submission.id) or Outcome(refused=Refusal(code="already_open"))
         async with self._turn:
             if submission.id not in self._outcomes:
                 await self._fire_before(submission.at)
