@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import OperationalError
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -184,30 +185,25 @@ class Relay:
 
     async def run(self) -> None:
         """Deliver whatever waits, a few cases at once, until cancelled. Any number of relays may run side by side."""
-        places = asyncio.Semaphore(AT_ONCE)
-        under_way: set[str] = set()
-
-        async def deliver(case: str) -> None:
-            async with places:
-                try:
-                    await self.deliver(case)
-                except Exception:
-                    log.exception("relay.failed", case=case)
-                finally:
-                    under_way.discard(case)
-
         async with asyncio.TaskGroup() as group:
-            while True:
-                fresh = [case for case in await self._waiting() if case not in under_way]
-                for case in fresh[: 4 * AT_ONCE - len(under_way)]:
-                    under_way.add(case)
-                    group.create_task(deliver(case))
-                if not fresh or len(under_way) >= 4 * AT_ONCE:
-                    await asyncio.sleep(IDLE)
+            group.create_task(self._lane(again=False))
+            group.create_task(self._lane(again=True))  # what was tried in vain waits apart, and holds up nothing new
 
-    async def _waiting(self) -> list[str]:
+    async def _lane(self, again: bool) -> None:
+        under_way: dict[str, asyncio.Task[None]] = {}
+        while True:
+            for case in await self._waiting(again):
+                if case not in under_way and len(under_way) < AT_ONCE:
+                    under_way[case] = self._in_background(self.deliver(case))
+            if under_way:
+                await asyncio.wait(under_way.values(), timeout=IDLE, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(IDLE)
+            under_way = {case: delivery for case, delivery in under_way.items() if not delivery.done()}
+
+    async def _waiting(self, again: bool) -> list[str]:
         try:
-            return await asyncio.to_thread(self._submissions.waiting, 8 * AT_ONCE)
-        except Exception:
-            log.exception("relay.cannot_read_ledger")
+            return await asyncio.to_thread(self._submissions.waiting, 2 * AT_ONCE, again)
+        except OperationalError as error:
+            log.warning("relay.cannot_read_ledger", reason=type(error.orig).__name__)
             return []

@@ -208,8 +208,8 @@ class Submissions:
 
     # For the deliverer
 
-    def waiting(self, limit: int) -> list[str]:
-        """Cases with something to deliver now, the longest waiting first."""
+    def waiting(self, limit: int, again: bool) -> list[str]:
+        """Cases with something to deliver now, the longest waiting first: those never tried, or those tried in vain."""
         now = self._clock()
         with self._database.reading() as session:
             return list(
@@ -219,6 +219,7 @@ class Submissions:
                     .where(SubmissionRow.state == "pending", SubmissionRow.next_try_at <= now)
                     .where(or_(col(CaseRow.leased_until).is_(None), col(CaseRow.leased_until) <= now))
                     .group_by(col(CaseRow.id))
+                    .having(func.max(SubmissionRow.attempts) > 0 if again else func.max(SubmissionRow.attempts) == 0)
                     .order_by(func.min(SubmissionRow.recorded_at))
                     .limit(limit)
                 )

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from activities import schema
 from activities.ledger import as_submission
 from models import policy
 from settings import House, Settings
+from starter import relay
 from tests import umbrellas
 from tests.conftest import KEYS
 from tests.office import Office, connected, eventually
@@ -119,3 +121,20 @@ async def hand_over(office: Office, case: str, submission: str) -> None:
 async def regular_activity(office: Office, case: str) -> bool:
     history = await office.client.get_workflow_handle(case).fetch_history()
     return any(event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED for event in history.events)
+
+
+async def test_what_the_engine_cannot_decide_holds_up_nothing_new(lending: Office, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(relay, "SEND_WITHIN", timedelta(seconds=1))
+    await lending.worker_leaves()
+    await lending.worker_comes()  # a release that does not know loans
+    person = lending.front.actor("oa-sh01")
+    stuck = [
+        lending.submissions.open(umbrellas.LOAN, umbrellas.Loan(**loan(lending, loan_no=f"U-{n}")), person)
+        for n in range(12)
+    ]
+    running = asyncio.create_task(lending.relay.run())
+    await eventually(lambda: all(lending.submission(sent.submission).attempts for sent in stuck), within=30)
+    fresh = [lending.commit_opening() for _ in range(3)]
+    await eventually(lambda: all(lending.submission(sent.submission).state == "decided" for sent in fresh), within=3)
+    assert {lending.submission(sent.submission).state for sent in stuck} == {"pending"}
+    running.cancel()
