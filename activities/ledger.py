@@ -198,7 +198,7 @@ class Ledger:
         session.add(
             NoticeRow(
                 person=told.person or owner or self._who(told.to, case),
-                key=f"{told.submission}/{told.what}",
+                key=told.key,
                 what=told.what,
                 case_id=case.id,
                 task=told.task,
@@ -219,7 +219,7 @@ class Ledger:
         return session.get_one(TaskRow, (case.id, key))
 
     def _who(self, role: Role, case: CaseRow) -> str:
-        return self._people.resolve(role, case.id, case.region)
+        return self._people.resolve(role, case.id, case.region, case.store)
 
     def _kept(self, session: Session, recording: Recording) -> dict[str, dict[str, Any]]:
         keys = [entry.key for entry in recording.entries]

@@ -68,9 +68,9 @@ class Directory(BaseModel):
     def region(self, store: str | None) -> str | None:
         return next((known.region for known in self.stores if known.code == store), None)
 
-    def resolve(self, role: Role, case: str, region: str | None) -> str:
-        """The person who plays a role for a case: the region's own first, spread evenly by case id where several could."""
+    def resolve(self, role: Role, case: str, region: str | None, store: str | None) -> str:
+        """The person who plays a role for a case: the store's or region's own first, spread evenly by case id where several could."""
         able = [person for person in self.people if person.role is role]
-        local = [person for person in able if region in person.regions]
+        local = [person for person in able if region in person.regions or (store and person.store == store)]
         choice = local or able or [person for person in self.people if person.role is Role.ADMINISTRATOR]
         return choice[int(hashlib.sha256(case.encode()).hexdigest(), 16) % len(choice)].id

@@ -258,7 +258,7 @@ class Told(Entry):
 
     @property
     def key(self) -> str:
-        return f"told/{self.what}/{self.task or '-'}/{self.submission}"
+        return f"told/{self.what}/{self.to}/{self.task or '-'}/{self.submission}"
 
 
 class CaseClosed(Entry):

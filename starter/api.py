@@ -197,7 +197,7 @@ def _add_reading(router: APIRouter, front: Front, who: Any) -> None:
         language = language_of(accept_language)
         return await front.look(by, lambda views: views.notices(language=language, limit=limit, cursor=cursor))
 
-    @router.get("/submissions/{submission}", tags=["lists"], summary="提交 · what became of a submission")
+    @router.get("/submissions/{submission:path}", tags=["lists"], summary="提交 · what became of a submission")
     async def show_submission(submission: Code, by: who) -> SubmissionView:
         return await front.look(by, lambda views: views.submission(submission))
 

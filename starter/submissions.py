@@ -133,13 +133,13 @@ class Submissions:
         body = _canonical(form)
         with self._database.writing() as session:
             case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
-            if case is None or case.process != process.name:
+            if case is None or case.process != process.name or (by.role is Role.STORE and case.store != by.store):
                 raise NotFound("no_such_case", case=case_id)
             if key and (row := session.get(SubmissionRow, key)):
                 same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
                 return self._repeated(row, body if same else b"", "key_reused", key=key)
             now = self._clock()
-            if errors := [*form.objections(now), *self._unknown_person(form)]:
+            if errors := [*form.objections(now), *self._unfit_person(process, form)]:
                 raise Invalid(errors)
             recorded_at = max(now, case.last_instant + timedelta.resolution)
             row = self._add(session, case, form.form, form, body, by, key, task, recorded_at)
@@ -171,9 +171,16 @@ class Submissions:
             select(SubmissionRow).where(SubmissionRow.case_id == case, SubmissionRow.form == OPENING)
         ).one()
 
-    def _unknown_person(self, form: Form) -> list[FieldError]:
-        if isinstance(form, Reassign) and self._people.person(form.person) is None:
+    def _unfit_person(self, process: Process, form: Form) -> list[FieldError]:
+        """A task is given only to somebody we know, who may hand its form in."""
+        if not isinstance(form, Reassign):
+            return []
+        person = self._people.person(form.person)
+        if person is None:
             return [FieldError(field="person", code="unknown_person", values={"person": form.person})]
+        task = process.submittable.get(form.task.partition("-")[0])
+        if task and person.role not in task.may:
+            return [FieldError(field="person", code="unfit_person", values={"person": form.person, "form": task.form})]
         return []
 
     def _add(

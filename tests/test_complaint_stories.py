@@ -269,6 +269,25 @@ async def test_a_task_is_not_given_to_somebody_unknown(office: Office):
     assert [(error.field, error.code) for error in refused.value.errors] == [("person", "unknown_person")]
 
 
+async def test_a_task_is_not_given_to_somebody_who_may_not_do_it(office: Office):
+    case = await office.open()
+    with pytest.raises(Invalid) as refused:
+        office.commit(case, "reassign", by="wang", task="reply", person="oa-gz01", reason="?")
+    assert [(error.field, error.code) for error in refused.value.errors] == [("person", "unfit_person")]
+
+
+async def test_an_extension_that_is_past_by_the_engines_clock_still_leaves_somebody_to_hear(office: Office):
+    case = await office.open()
+    due = office.tasks(case)["reply"].due_at
+    await office.pass_time(24 * HOUR + 5 * SECOND)
+    office.clock_stands_at(due + SECOND)  # our clock is behind the engine's
+    moved = (due + 3 * SECOND).isoformat()
+    await office.hand_in(case, "extend", by="wang", task="reply", due_at=moved, reason="再等三秒")
+    office.clock_runs()
+    await office.pass_time(SECOND)
+    assert office.heard(case, "wang").count("overdue/reply") == 2
+
+
 async def test_a_form_is_handed_in_once(office: Office):
     case = await office.open()
     await office.hand_in(case, "reply", content="已致歉")

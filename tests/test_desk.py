@@ -62,6 +62,15 @@ async def test_a_fifth_process_has_its_doors_without_a_line_in_desk_ledger_or_ap
     assert lending.heard(case, "wang") == ["umbrella_back/None"]
 
 
+async def test_a_store_does_what_it_owes_itself_and_nobody_elses(lending: Office):
+    case = await lend(lending)
+    assert lending.tasks(case)["give_back"].owner == "oa-sh01"
+    async with lending.api("oa-gz01") as other:
+        answer = await other.post(f"/api/cases/loan/{case}/give_back", json={"condition": "完好"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_such_case")
+    assert lending.case(case).state == "open"
+
+
 async def test_a_side_exit_ends_the_case_wherever_it_stands(lending: Office):
     case = await lend(lending)
     await lending.hand_in(case, "lost", process="loan", by="oa-sh01", where="地铁")

@@ -142,6 +142,17 @@ async def test_a_form_that_was_refused_when_a_rung_asked_for_it_is_refused_to_it
     assert office.submission(early).refusal["code"] == "not_possible_yet"
 
 
+async def test_a_breach_between_two_submissions_that_a_rung_asked_for_is_not_passed_over(office: Office):
+    case = await late_case(office)
+    await office.hand_in(case, "solution", **office.SOLUTION | {"duration": "PT1S"})
+    await office.worker_leaves()
+    recorded(office, case, "consent", -2 * SECOND, accepted=True)  # so the execution is due a second before the reply
+    recorded(office, case, "execution", -0.5 * SECOND, content="迟了半秒")
+    await outage(office, case, until=SECOND)
+    await back_again(office, case, closes="execution")
+    assert [row.role for row in office.fired(case, "execution")] == ["manager"]
+
+
 async def doomed_worker(office: Office, dies_after: str) -> asyncio.subprocess.Process:
     environment = os.environ | {
         "KEFU_DATA": str(office.house.settings.data),

@@ -106,7 +106,10 @@ class Owed(Generic[F]):
         self.due = change.due_at
         self.generation += 1
         self.escalated_at = None
-        self.rung = sum(self.due + rung.after <= self._desk.instant for rung in self.ladder)
+        gone = (rung.is_reminder and self.due + rung.after <= self._desk.instant for rung in self.ladder)
+        self.rung = sum(
+            gone
+        )  # of the others none: whatever the clocks say, somebody hears when the new time has passed
 
 
 class Desk:
@@ -381,7 +384,8 @@ class Desk:
             )
             if fired.at:
                 owed.fired(fired.at)
-            for submission in fired.earlier:
+            for submission in fired.earlier:  # and between them, too, what was planned comes first
+                await self._fire_before(submission.at)
                 await self._take(submission)
 
     def _note_breakage(self, clock: asyncio.Task[None]) -> None:
