@@ -1,5 +1,5 @@
 # make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test lint record lock clean
+.PHONY: demo test test-postgres lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,6 +10,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+# All tests once more, their ledgers on a PostgreSQL that is started for them.
+test-postgres: $(READY)
+	KEFU_TEST_DATABASE=postgresql $(BIN)/pytest
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from pydantic import SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
@@ -40,13 +40,16 @@ class Settings(BaseSettings):
     zone: str = "Asia/Shanghai"
     """The calendar's zone: for dates without an offset, and for showing instants."""
     host: str = "127.0.0.1"
-    port: int = 8040
+    port: int = Field(default=8040, ge=1, le=65533)
     max_cached_workflows: int = 1000
 
     @field_validator("zone")
     @classmethod
     def _is_a_zone(cls, zone: str) -> str:
-        ZoneInfo(zone)
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{zone} is not a time zone; write it like Asia/Shanghai") from error
         return zone
 
     @field_validator("host")
@@ -86,11 +89,17 @@ def configure_logs() -> None:
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for chatty in ("uvicorn.access", "alembic", "temporalio.activity"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_a_traceback)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _is_not_a_traceback(record: logging.LogRecord) -> bool:
+    """The API has logged the failure already, without the message: that may quote what somebody sent."""
+    return not record.getMessage().startswith("Exception in ASGI application")
 
 
 def _without_colours(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +125,12 @@ class House:
     def keys(self) -> KeyRing:
         if self.settings.keys:
             return KeyRing(self.settings.keys.get_secret_value())
-        return KeyRing.from_file(self.settings.data / "keys")
+        file = self.settings.data / "keys"
+        if not file.exists() and (self.settings.data / "ledger.db").exists():
+            raise ValueError(
+                f"{file} is missing, and the ledger beside it was sealed with it: put it back from its backup"
+            )
+        return KeyRing.from_file(file)
 
     @cached_property
     def people(self) -> Directory:

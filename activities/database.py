@@ -1,46 +1,71 @@
-"""How the ledger's database is opened: one short writing transaction at a time, readers that cannot write."""
+"""How the ledger's database is opened: short writing transactions, readers that cannot write."""
 
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.engine.interfaces import DBAPIConnection, IsolationLevel
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session
 
 BUSY_MS = 2000
+"""How long a transaction waits for another one before the ledger counts as busy."""
+HANGING_MS = 10_000
+"""How long PostgreSQL leaves a case to a process that has stopped in the middle of a transaction."""
 READERS = 8
+CONNECTIONS = 5
+"""To PostgreSQL, of each kind: a process takes at most ten of the hundred a server gives out."""
+MIGRATION_LOCK = 0x6B656675
+MIGRATION_MS = 60_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database:
     """The ledger's database in this process.
 
     On SQLite every writing transaction begins IMMEDIATE on one connection behind one lock: whoever is inside has the
-    latest state, and instants stamped inside are ordered as the commits are. On PostgreSQL the rows that matter are locked.
+    latest state, and instants stamped inside are ordered as the commits are. On PostgreSQL the same holds for one case:
+    whoever writes locks its row first, and reads and looks at the clock afterwards.
     """
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._one_at_a_time = threading.Lock()
         if self.is_sqlite:
             if self.url.database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-            self.writer = _sqlite(self.url.render_as_string(False), "BEGIN IMMEDIATE", pool_size=1, query_only=False)
-            self.reader = _sqlite(self.url.render_as_string(False), "BEGIN", pool_size=READERS, query_only=True)
+            self.writer = _sqlite(self.url, "BEGIN IMMEDIATE", "foreign_keys=ON", pool_size=1)
+            self.reader = _sqlite(self.url, "BEGIN", "query_only=ON", pool_size=READERS)
         else:
-            self.writer = self.reader = create_engine(self.url, pool_pre_ping=True)
-        self._one_at_a_time = threading.Lock() if self.is_sqlite else None
+            self.writer = _postgresql(self.url, "READ COMMITTED", lock_ms=BUSY_MS)
+            self.reader = _postgresql(self.url, "REPEATABLE READ", lock_ms=BUSY_MS)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction, committed on leaving, rolled back on an exception. Keep it short; no I/O inside."""
-        if self._one_at_a_time is None:
-            with Session(self.writer, expire_on_commit=False) as session, session.begin():
-                yield session
-        else:
-            with self._one_at_a_time, Session(self.writer, expire_on_commit=False) as session, session.begin():
-                yield session
+        with self._turn(), Session(self.writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """On SQLite, one writer of this process at a time. Who waits too long hears that the ledger is busy, as SQLite says it."""
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._one_at_a_time.acquire(timeout=BUSY_MS / 1000):
+            raise OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -48,17 +73,51 @@ class Database:
         with Session(self.reader, expire_on_commit=False) as session:
             yield session
 
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """One transaction in which the schema changes, whole or not at all. Several processes do so one after the other."""
+        if self.is_sqlite:  # tables are made anew under those that refer to them: no foreign keys meanwhile
+            engine = _sqlite(self.url, "BEGIN IMMEDIATE", "foreign_keys=OFF", pool_size=1, busy_ms=MIGRATION_MS)
+        else:
+            engine = _postgresql(self.url, "READ COMMITTED", lock_ms=MIGRATION_MS)
+        try:
+            with engine.begin() as connection:
+                if not self.is_sqlite:
+                    connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+                yield connection
+        finally:
+            engine.dispose()
+
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
 
 
-def _sqlite(url: str, begin: str, *, pool_size: int, query_only: bool) -> Engine:
+def once_more(write: Callable[P, T]) -> Callable[P, T]:
+    """Let a method that writes begin again when somebody else has just written the row it found missing.
+
+    Two transactions on PostgreSQL may both see that a number, or a submission's id, is not there yet. The unique
+    constraint lets one of them pass and fails the other once that one is committed, so a second look finds it. It
+    costs nothing where nobody races, and no further lock, which every door would have to take in one order.
+    """
+
+    @wraps(write)
+    def written(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return write(*args, **kwargs)
+        except IntegrityError:
+            return write(*args, **kwargs)
+
+    return written
+
+
+def _sqlite(url: URL, begin: str, pragma: str, *, pool_size: int, busy_ms: int = BUSY_MS) -> Engine:
     engine = create_engine(
         url,
+        hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
-        connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False},
+        connect_args={"timeout": busy_ms / 1000, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -67,13 +126,36 @@ def _sqlite(url: str, begin: str, *, pool_size: int, query_only: bool) -> Engine
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        if query_only:
-            cursor.execute("PRAGMA query_only=ON")
+        cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgresql(url: URL, isolation: IsolationLevel, *, lock_ms: int) -> Engine:
+    """READ COMMITTED to write: what is read once a lock is had must be what the one before has committed.
+    REPEATABLE READ to look: several queries, one view. Neither is left to what the server's administrator has set."""
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level=isolation,
+        execution_options={"postgresql_readonly": isolation == "REPEATABLE READ"},
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        connect_args={"connect_timeout": BUSY_MS // 1000, "tcp_user_timeout": HANGING_MS},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET lock_timeout = {lock_ms}")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {HANGING_MS}")
+        cursor.close()
+        connection.commit()
 
     return engine

@@ -80,6 +80,10 @@ class KeyRing:
         """Whether a digest is of these bytes, whichever key of the ring made it."""
         return hmac.compare_digest(self._digest(digest.partition(":")[0], plain), digest)
 
+    def require(self, digest: str) -> None:
+        """UnknownKey when the key that made a digest, and sealed what it is of, is not in the ring."""
+        self._key(digest.partition(":")[0], "digest")
+
     def _digest(self, key_id: str, plain: bytes) -> str:
         return f"{key_id}:{hmac.new(self._key(key_id, 'digest'), plain, sha256).hexdigest()}"
 

@@ -34,14 +34,17 @@ log = structlog.get_logger()
 
 
 class Ledger:
-    """The activities that write the ledger. Either may run twice with the same input: the first write of a key wins."""
+    """The activities that write the ledger. Either may run twice with the same input: the first write of a key wins.
+
+    A timeout raises nothing in their threads: an exception in the middle of a driver's call ruins the connection.
+    """
 
     def __init__(self, database: Database, keys: KeyRing, people: Directory) -> None:
         self._database = database
         self._keys = keys
         self._people = people
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def record(self, recording: Recording) -> None:
         """Keep all that happened to a case in one instant, and what follows from it on the screens."""
         with self._database.writing() as session:
@@ -57,7 +60,7 @@ class Ledger:
                 select(func.min(TaskRow.due_at)).where(TaskRow.case_id == case.id, TaskRow.state == "open")
             ).one()
 
-    @activity.defn
+    @activity.defn(no_thread_cancel_exception=True)
     def fire(self, due: DueRung) -> Fired:
         """Fire a rung, unless something recorded by then is still to be decided: then write nothing and hand that back."""
         with self._database.writing() as session:
@@ -267,8 +270,13 @@ def whole_case(session: Session, case: CaseRow, keys: KeyRing) -> dict[str, Any]
             }
             for row in submissions
         ],
-        "tasks": [row.model_dump(exclude={"case_id"}) for row in rows(TaskRow, TaskRow.owed_at, TaskRow.due_at)],
-        "deadlines": [row.model_dump(exclude={"case_id"}) for row in rows(DeadlineRow, DeadlineRow.planned_at)],
+        "tasks": [
+            row.model_dump(exclude={"case_id"}) for row in rows(TaskRow, TaskRow.owed_at, TaskRow.due_at, TaskRow.key)
+        ],
+        "deadlines": [
+            row.model_dump(exclude={"case_id"})
+            for row in rows(DeadlineRow, DeadlineRow.planned_at, DeadlineRow.task, DeadlineRow.rung)
+        ],
         "events": [row.model_dump(exclude={"case_id", "id"}) for row in rows(EventRow, EventRow.id)],
     }
 

@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from activities.database import Database
 
@@ -18,20 +19,25 @@ class UnknownSchema(RuntimeError):
     """The ledger was written by another release."""
 
 
-def config(url: str) -> Config:
+def config(connection: Connection | None = None) -> Config:
+    """What Alembic needs: where the migrations are, and the transaction they run in."""
     made = Config()
     made.set_main_option("script_location", str(MIGRATIONS))
-    made.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    made.attributes["connection"] = connection
     return made
 
 
 def head() -> str | None:
-    return ScriptDirectory.from_config(config("")).get_current_head()
+    return ScriptDirectory.from_config(config()).get_current_head()
 
 
 def current(database: Database) -> str | None:
     with database.reader.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _revision(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def check(database: Database) -> None:
@@ -40,17 +46,21 @@ def check(database: Database) -> None:
     if found != known:
         raise UnknownSchema(
             f"the ledger's schema is {found or 'empty'}, this release knows {known}: "
-            "run `kefu migrate` (it backs up first), or start the release the ledger belongs to"
+            "run `kefu migrate` (it backs a SQLite file up first), or start the release the ledger belongs to"
         )
 
 
 def upgrade(database: Database) -> Path | None:
-    """Bring the schema to this release's, after a backup of a SQLite ledger that holds anything. Returns the backup's path."""
-    found = current(database)
-    if found == head():
+    """Bring the schema to this release's, after a backup of a SQLite ledger that holds anything. Returns the backup's path.
+
+    All or nothing, and safe in several processes at once: the first one does it, the others find it done.
+    """
+    if current(database) == head():
         return None
-    backup = _backup(database, found) if found and database.is_sqlite else None
-    command.upgrade(config(database.url.render_as_string(False)), "head")
+    with database.migrating() as connection:
+        found = _revision(connection)
+        backup = _backup(database, found) if database.is_sqlite and found not in (None, head()) else None
+        command.upgrade(config(connection), "head")
     return backup
 
 

@@ -55,6 +55,8 @@ class Directory(BaseModel):
         for person in self.people:
             if person.role is Role.OWNER:
                 raise ValueError(f"person {person.id!r} cannot have the role 'owner'")
+            if person.role is Role.STORE and person.store is None:
+                raise ValueError(f"person {person.id!r} has the role 'store' and no store")
             if person.store and person.store not in codes:
                 raise ValueError(f"person {person.id!r} belongs to the unknown store {person.store!r}")
         for needed in (Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR, Role.ADMINISTRATOR):

@@ -1,15 +1,36 @@
 """The policy: the numbers of the handbook as data, read when a case opens and never for one that runs."""
 
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from models.tasks import Process
 
 SHIPPED = Path(__file__).with_name("policy.toml")
+
+
+class BadPolicy(ValueError):
+    """The policy file cannot be used: which file, which number, and why."""
+
+
+def check(processes: Iterable[Process], path: Path = SHIPPED) -> None:
+    """Read the policy of every process once, before anything depends on it. Raises BadPolicy."""
+    for process in processes:
+        try:
+            promises(process, path), intake(process, path)
+        except OSError as error:
+            raise BadPolicy(f"{path}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise BadPolicy(f"{path}: {error}") from error
+        except KeyError as error:
+            raise BadPolicy(f"{path}: section [{process.name}] lacks {error}") from error
+        except ValidationError as error:
+            places = "; ".join(f"{process.name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise BadPolicy(f"{path}: {places}") from error
 
 
 @cache

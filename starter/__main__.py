@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from activities import schema
-from activities.people import BadDirectory
 from models.words import language_of, say
 from settings import House, Settings, configure_logs
 from starter import api, imports
@@ -97,7 +96,7 @@ def relay(data: Data = None) -> None:
 @app.command()
 def migrate(data: Data = None) -> None:
     """升级台账结构（先备份） · bring the ledger to this release's schema, after a backup."""
-    backup = schema.upgrade(_house(_settings(data)).database)
+    backup = schema.upgrade(House(_settings(data)).database)
     out.print(f"台账已是 {schema.head()} 版" + (f"，备份在 {backup}" if backup else ""))
 
 
@@ -209,6 +208,10 @@ def show(case: str, by: As, data: Data = None, as_json: Annotated[bool, typer.Op
         return
     out.print(f"{_word('case')} {view.case}  {_word('number')} {view.number}  {_word(view.state)}", markup=False)
     _show_tasks(view.tasks, with_case=False)
+    for sent in view.pending:
+        out.print(
+            f"{sent.recorded_at:%m-%d %H:%M}  {_form_word(sent.form)}  {sent.by}  {_word('processing')}", markup=False
+        )
     for event in view.timeline:
         task = _form_word(event.task) if event.task else ""
         who = "" if event.kind == "owed" else event.by or event.data.get("person") or ""
@@ -301,10 +304,13 @@ def _settings(data: Path | None, **given: Any) -> Settings:
 
 
 def _house(settings: Settings) -> House:
+    """The house a command works in. Only `kefu up` and `kefu migrate` make a new one."""
+    if settings.database_url is None and not (settings.data / "ledger.db").exists():
+        raise SystemExit(say("up", "no_desk", LANGUAGE, data=settings.data.absolute()))
     house = House(settings)
     try:
-        _ = house.people, house.keys
-    except (BadDirectory, ValueError) as error:
+        Front.check(house)
+    except ValueError as error:  # people, policy, keys: each says which file and why
         raise SystemExit(str(error)) from error
     return house
 
@@ -356,7 +362,10 @@ def _until_stopped(work: Awaitable[None]) -> None:
 
 
 def _content(fields: list[str] | None, source: Any) -> dict[str, Any]:
-    content: dict[str, Any] = json.load(source) if source else {}
+    try:
+        content: dict[str, Any] = json.load(source) if source else {}
+    except ValueError as error:
+        raise SystemExit(f"{source.name}: {say('field', 'json_invalid', LANGUAGE)} ({error})") from error
     for field, value in _pairs(fields or [], "field").items():
         *path, last = field.split(".")
         place = content

@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy.exc import OperationalError
+from sqlmodel import col, select
 from temporalio.client import Client
 
 from activities import schema
+from models import policy
 from models.forms import Case, Form
 from models.people import Person
+from models.tables import SubmissionRow
 from models.tasks import Process
 from settings import TASK_QUEUE, House
 from starter.refusals import Busy, NotFound, Unauthenticated
@@ -38,6 +42,22 @@ class Front:
         self._clock = clock
         self.submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
         self.relay = Relay(self.submissions, temporal, task_queue)
+
+    @staticmethod
+    def check(house: House) -> None:
+        """What every command needs before it touches anything: settings, people and keys that fit what is there.
+
+        Raises ValueError with the file and the reason.
+        """
+        policy.check(PROCESSES.values(), house.settings.policy)
+        _ = house.people
+        if house.database.is_sqlite and not Path(str(house.database.url.database)).exists():
+            return
+        schema.check(house.database)
+        with house.database.reading() as session:
+            for order in (col(SubmissionRow.recorded_at), col(SubmissionRow.recorded_at).desc()):
+                if digest := session.exec(select(SubmissionRow.digest).order_by(order).limit(1)).first():
+                    house.keys.require(digest)
 
     @staticmethod
     def make_room() -> None:

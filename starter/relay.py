@@ -83,12 +83,13 @@ class Relay:
         holder = secrets.token_hex(4) if self.breaker.lets_through() else None
         receipt = await asyncio.to_thread(commit, holder)
         if holder and receipt.state == "pending":
-            with suppress(TimeoutError):
+            with suppress(TimeoutError, OperationalError):
                 async with asyncio.timeout(ANSWER_WITHIN):
                     receipt = await self._decided(receipt, holder)
         if receipt.state == "pending":
-            later = await asyncio.to_thread(self._submissions.defer, receipt.submission)
-            receipt = replace(later, first=receipt.first)
+            with suppress(OperationalError):  # it is committed: a busy ledger makes it no less so
+                later = await asyncio.to_thread(self._submissions.defer, receipt.submission)
+                receipt = replace(later, first=receipt.first)
         return receipt
 
     async def _decided(self, receipt: Receipt, holder: str) -> Receipt:
@@ -128,7 +129,8 @@ class Relay:
                 if not ended or not await asyncio.to_thread(
                     self._submissions.decide_without_engine, submission, holder
                 ):
-                    log.warning("submission.undelivered", case=case, submission=submission, reason=str(reason))
+                    level = log.error if ended else log.warning  # the ledger has an open case that nobody runs
+                    level("submission.undelivered", case=case, submission=submission, reason=str(reason))
                     self.breaker.note(answered=ended)
                     await asyncio.to_thread(self._submissions.postpone, case, submission, holder)
                     return

@@ -29,6 +29,7 @@ from models.people import Directory, Role
 from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House, Settings
 from starter import sample as made_up
+from starter.front import Front
 from starter.relay import Relay
 from starter.server import HOST, NAMESPACE, EmbeddedServer, NoServer, find_binary
 from starter.submissions import Submissions
@@ -290,6 +291,7 @@ def prepare(house: House) -> None:
     try:
         _ = house.keys, house.people
         backup = schema.upgrade(house.database)
+        Front.check(house)
         house.database.close()
     except (ValueError, OSError, CommandError, SQLAlchemyError) as error:
         raise Trouble("cannot_prepare", reason=str(error).partition("\n")[0]) from error

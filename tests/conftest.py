@@ -1,6 +1,7 @@
 """The fixtures of every story."""
 
 import base64
+import os
 import random
 import socket
 import subprocess
@@ -20,10 +21,29 @@ from activities.payloads import data_converter
 from models.people import Directory
 from settings import House, Settings
 from starter.server import EmbeddedServer, find_binary
+from tests import postgres as real
 from tests.office import Office
 
 KEYS = "test:" + base64.b64encode(b"stories are told in the open".ljust(32)).decode()
 """A key everybody may know: recorded histories are read with it."""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[real.Server]:
+    """A real PostgreSQL, started for the first test that asks for it."""
+    with real.server() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _ledger_of_this_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`make test-postgres`: the ledger of a test's house is on PostgreSQL, unless the test says that it is about SQLite."""
+    if os.environ.get("KEFU_TEST_DATABASE") != "postgresql" or request.node.get_closest_marker("sqlite"):
+        yield
+        return
+    with request.getfixturevalue("postgres").ledger() as url:
+        monkeypatch.setenv("KEFU_DATABASE_URL", url)
+        yield
 
 
 @pytest.fixture

@@ -236,3 +236,25 @@ async def test_an_attempt_to_fire_that_was_given_up_long_ago_does_not_escalate_w
     office.ledger.fire(forgotten)
     assert who_heard(office, case) == []
     assert office.heard(case, "wang") == []
+
+
+async def test_an_answer_and_its_rung_in_one_instant_are_decided_by_the_order_of_recording(office: Office):
+    async def race(off_by: timedelta) -> bool:
+        case = await office.open()
+        due = office.tasks(case)["reply"].due_at
+        await eventually(lambda: office.now() >= due + off_by)
+        answer = await office.hand_in(case, "reply", content="赶上了吗")
+        recorded_at = office.submission(answer.submission).recorded_at
+        heard = bool(who_heard(office, case))
+        return answer.state == "decided" and heard == (recorded_at > due)
+
+    around = [timedelta(milliseconds=step * 5) for step in range(-6, 6)]
+    assert all(await asyncio.gather(*(race(off_by) for off_by in around)))
+
+
+async def test_a_case_cancelled_by_an_operator_is_closed_in_the_ledger_too(office: Office):
+    case = await late_case(office)
+    await office.client.get_workflow_handle(case).cancel()
+    await eventually(lambda: office.case(case).state == "archived")
+    assert office.case(case).closed_because == "cancelled"
+    assert office.open_tasks(case) == set()

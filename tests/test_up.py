@@ -1,6 +1,7 @@
 """Everything on one machine: what the supervisor keeps alive, what `kefu up` refuses, and what its server keeps."""
 
 import asyncio
+import base64
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import WorkflowExecutionStatus
 
 from models.tables import CaseRow
-from settings import Settings
+from settings import House, Settings
 from starter import sample, up
+from starter.front import Front
 from starter.server import NAMESPACE, EmbeddedServer, NoServer, find_binary
 from starter.supervisor import Part, Supervisor, Trouble
 from tests.conftest import free_port
@@ -403,3 +405,37 @@ async def test_the_sample_is_a_day_in_which_one_case_is_late_and_filling_it_agai
     assert await sample.fill(office.submissions, office.relay, office.house.people, office.now) == 0
     assert shown(office, lambda row: row.state) == states
     assert shown(office, lambda row: row.id) == ids
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda data: (data / "keys").unlink(), "keys is missing"),
+        (
+            lambda data: (data / "keys").write_text("other:" + base64.b64encode(b"o" * 32).decode()),
+            "is not in the key ring",
+        ),
+        (lambda data: (data / "policy.toml").write_text("[complaint.promises.reply]"), "complaint.reply.within"),
+        (lambda data: (data / "policy.toml").write_text("reply ="), "policy.toml"),
+        (lambda data: (data / "directory.toml").write_text("people = []"), "nobody in the directory"),
+    ],
+)
+async def test_what_cannot_work_is_said_before_anything_starts(
+    tmp_path: Path, spoil: Callable[[Path], object], said: str
+):
+    data = tmp_path / "var"
+    house = House(Settings(data=data))
+    _ = house.keys, house.people
+    up.prepare(house)
+    front = Front(house, await house.temporal())
+    facts = {"form_no": "A", "kind": "complaint", "channel": "oa", "content": "起球", "customer": {}}
+    received = datetime.now(UTC).isoformat()
+    process = front.process("complaint")
+    front.submissions.open(process, process.case.model_validate(facts | {"received_at": received}), front.actor("lin"))
+    house.database.close()
+    spoil(data)
+    policy_file = data / "policy.toml"
+    spoiled = Settings(data=data, **({"policy": policy_file} if policy_file.exists() else {}))
+    with pytest.raises(Trouble) as trouble:
+        up.prepare(House(spoiled))
+    assert said in str(trouble.value.values["reason"])

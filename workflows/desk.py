@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -43,6 +43,7 @@ from models.tasks import (
 
 F = TypeVar("F", bound=Form)
 COMPLETED = "completed"
+CANCELLED = "cancelled"
 
 
 class Ended(Exception):
@@ -145,8 +146,12 @@ class Desk:
         self._journal.append(CaseOpened(**self._by))
         clock = asyncio.create_task(self._keep_time())
         clock.add_done_callback(self._note_breakage)
-        with suppress(Ended):
+        try:
             yield
+        except Ended:
+            pass
+        except asyncio.CancelledError:  # an operator's cancel ends the case here as it does in the engine
+            self._ended = CANCELLED
         because = self._ended or COMPLETED
         self.drop(*self._owed.values(), because=because)
         self._journal.append(CaseClosed(because=because, **self._by))
@@ -262,6 +267,7 @@ class Desk:
             case _:
                 self._close(self._owed[submission.task or self._open_of(form.form)[0].key], form)
         await self._settle()
+        self._ahead = []  # what did not come up with its bundle closes nothing later
 
     def _objection(self, submission: Submission) -> Refusal | None:
         """What stands against a submission now: order and openness. The door has validated the form and the sender."""
