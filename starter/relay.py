@@ -24,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from models.tasks import Outcome, Refusal
 from starter.submissions import Delivery, Receipt, Submissions
 
-ANSWER_WITHIN = 2.0
+ANSWER_WITHIN = 1.8
 """Seconds a door waits for Temporal's answer before it says "being processed"."""
 SEND_WITHIN = timedelta(seconds=10)
 AT_ONCE = 3

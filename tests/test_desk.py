@@ -144,6 +144,6 @@ async def test_what_the_engine_cannot_decide_holds_up_nothing_new(lending: Offic
     running = asyncio.create_task(lending.relay.run())
     await eventually(lambda: all(lending.submission(sent.submission).attempts for sent in stuck), within=30)
     fresh = [lending.commit_opening() for _ in range(3)]
-    await eventually(lambda: all(lending.submission(sent.submission).state == "decided" for sent in fresh), within=3)
+    await eventually(lambda: all(lending.submission(sent.submission).state == "decided" for sent in fresh), within=8)
     assert {lending.submission(sent.submission).state for sent in stuck} == {"pending"}
     running.cancel()
