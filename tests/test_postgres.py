@@ -345,6 +345,7 @@ def migrate(house: House, _n: int) -> None:
     schema.check(house.database)
 
 
+@pytest.mark.several_processes
 def test_processes_that_migrate_at_once_come_one_after_the_other(empty: Database, tmp_path: Path):
     settings = Settings(data=tmp_path / "var", keys=SecretStr(KEYS), database_url=empty.url.render_as_string(False))
     at_once(migrate, settings)
@@ -361,6 +362,7 @@ def open_it(house: House, times: int, _n: int) -> list[tuple[str, bool]]:
     return [(receipt.case, receipt.first) for receipt in receipts]
 
 
+@pytest.mark.several_processes
 def test_fifty_simultaneous_openings_of_one_number_are_one_case_and_one_first(house: House):
     receipts = list(chain(*at_once(open_it, house.settings, 10, processes=5)))
     assert len(receipts) == 50
@@ -380,6 +382,7 @@ def hand_it_in(house: House, cases: list[str], n: int) -> list[str]:
     return outcomes
 
 
+@pytest.mark.several_processes
 def test_a_submissions_id_used_for_two_cases_at_once_goes_to_one_of_them(house: House):
     cases = [running_case(house, number)[0] for number in ("OA-1", "OA-2")]
     outcomes = at_once(hand_it_in, house.settings, cases)
@@ -432,6 +435,7 @@ def increment(house: House, case: str, times: int, _n: int) -> None:
             locked(session, case).cycle += 1
 
 
+@pytest.mark.several_processes
 def test_six_hundred_increments_from_three_processes_are_six_hundred(house: House):
     case = opened(house, "OA-1").case
     at_once(increment, house.settings, case, 200)
@@ -449,6 +453,7 @@ def record_and_fire(house: House, case: str, due: datetime, n: int) -> list[date
     return [at for _, at in sorted(fired)]
 
 
+@pytest.mark.several_processes
 def test_processes_that_record_and_fire_the_same_write_it_once_and_hear_the_same(house: House):
     case, due = running_case(house, "OA-1", rungs=40)
     heard = at_once(record_and_fire, house.settings, case, due)
@@ -540,6 +545,7 @@ def bustle(house: House, cases: dict[str, datetime], people: int, acts: int, n: 
         return sum(threads.map(hurry, range(people)), Counter())
 
 
+@pytest.mark.several_processes
 def test_everything_at_once_neither_deadlocks_nor_loses_a_refusal(house: House):
     cases = dict(running_case(house, f"OA-{n}", rungs=5, due_in=-DAY) for n in range(3))
     done = sum(at_once(bustle, house.settings, cases, 3, 60), Counter())
