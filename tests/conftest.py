@@ -27,6 +27,8 @@ from tests.office import Office
 KEYS = "test:" + base64.b64encode(b"stories are told in the open".ljust(32)).decode()
 """A key everybody may know: recorded histories are read with it."""
 
+ON_POSTGRESQL = os.environ.get("KEFU_TEST_DATABASE") == "postgresql"
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[real.Server]:
@@ -38,7 +40,7 @@ def postgres() -> Iterator[real.Server]:
 @pytest.fixture(autouse=True)
 def _ledger_of_this_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`make test-postgres`: the ledger of a test's house is on PostgreSQL, unless the test says that it is about SQLite."""
-    if os.environ.get("KEFU_TEST_DATABASE") != "postgresql" or request.node.get_closest_marker("sqlite"):
+    if not ON_POSTGRESQL or request.node.get_closest_marker("sqlite"):
         yield
         return
     with request.getfixturevalue("postgres").ledger() as url:
@@ -97,6 +99,11 @@ async def office(closed_office: Office) -> Office:
     """The department at work."""
     await closed_office.worker_comes()
     return closed_office
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if ON_POSTGRESQL:  # a house that a test leaves to the garbage collector; SQLite's driver says nothing of it
+        config.addinivalue_line("filterwarnings", "ignore:<psycopg.Connection:ResourceWarning")
 
 
 def free_port() -> int:
