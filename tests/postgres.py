@@ -111,7 +111,8 @@ def _started(directory: Path, programs: Path) -> subprocess.Popen[bytes]:
         making.communicate()
     settings = HABITS | {"unix_socket_directories": directory}
     options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-    started = as_owner("/bin/sh", "-c", LEASH, "sh", programs, options, stdin=subprocess.PIPE)
+    leash = ("/bin/sh", "-c", LEASH, "sh", programs, options)
+    started = as_owner(*leash, stdin=subprocess.PIPE, start_new_session=True)  # Ctrl-C is for the tests alone
     if started.stdout and not started.stdout.readline():
         raise RuntimeError(f"PostgreSQL did not start: {(directory / 'log').read_text()}")
     return started
