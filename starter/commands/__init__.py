@@ -1,0 +1,1 @@
+"""The commands of `kefu`, by who uses them."""
