@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, Column, Index, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -31,6 +31,8 @@ class CaseRow(SQLModel, table=True):
     store: str | None = Field(default=None, index=True)
     region: str | None = Field(default=None, index=True)
     opened_at: datetime
+    entered_at: datetime | None = None
+    """When a case with a past came here. What was planned before is passed, and told to nobody."""
     due_at: datetime | None = None
     """The earliest due time among its open tasks."""
     closed_at: datetime | None = None
@@ -38,6 +40,8 @@ class CaseRow(SQLModel, table=True):
     last_instant: datetime
     """No submission of the case is ever recorded at or before this."""
     promises: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    keys: str = ""
+    """The ids of the keys that have sealed anything of it, here or in the engine's history, with commas between."""
     leased_by: str | None = None
     leased_until: datetime | None = None
 
@@ -151,13 +155,51 @@ class NoticeRow(SQLModel, table=True):
     person: str
     key: str
     what: str
-    case_id: str = Field(foreign_key="cases.id")
+    case_id: str | None = Field(default=None, foreign_key="cases.id")
+    """None where it is about the desk itself."""
     task: str | None = None
     submission: str | None = None
     """The submission that caused it: the notice goes out once that is decided."""
     created_at: datetime
     delivered_at: datetime | None = None
     data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class AlarmRow(SQLModel, table=True):
+    """Something that does not go as it should, found by those who watch. It is open until they find it gone."""
+
+    __tablename__ = "alarms"
+    __table_args__ = (
+        Index(
+            "alarms_open_by_key",
+            "key",
+            unique=True,
+            sqlite_where=text("cleared_at IS NULL"),
+            postgresql_where=text("cleared_at IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    key: str
+    """What it is: its kind and what it is about. Open once."""
+    kind: str
+    case_id: str | None = Field(default=None, foreign_key="cases.id")
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    since: datetime
+    """When it ought to have happened."""
+    raised_at: datetime
+    told_at: datetime | None = None
+    """When the administrators got a notice of it."""
+    cleared_at: datetime | None = None
+
+
+class WatchRow(SQLModel, table=True):
+    """When each of those who watch last finished a round."""
+
+    __tablename__ = "watches"
+
+    name: str = Field(primary_key=True)
+    at: datetime
 
 
 class ArchiveRow(SQLModel, table=True):
