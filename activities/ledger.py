@@ -190,7 +190,7 @@ class Ledger:
                 rung=armed.rung,
                 after_seconds=round(armed.after.total_seconds()),
                 role=armed.tell,
-                armed_at=cause.at,
+                armed_at=max(cause.at, case.entered_at or cause.at),
                 planned_at=armed.planned_at,
             )
             for armed in rungs

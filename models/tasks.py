@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from models.forms import Case, Code, FieldError, Form, Instant, Text
+from models.forms import Case, Code, FieldError, Form, Instant, Private, Text
 from models.people import Role
 
 AT_DUE = timedelta(0)
@@ -64,6 +64,10 @@ class Opened(BaseModel, Generic[C, P]):
     by: str
     role: Role
     at: datetime
+    entered_at: datetime | None = None
+    """When a case with a past came here; None for one that began here."""
+    past: "list[Submission]" = []
+    """What was decided before this run began, in order: the past of a case that came with one, all of a rebuilt one."""
 
 
 class Submission(BaseModel):
@@ -118,8 +122,43 @@ class Reassign(Form):
     reason: Text
 
 
+class Closed(Form):
+    """The case was closed before it came here. Nobody hands this in: it is the end of a past."""
+
+    may = frozenset()
+
+
 EVERY_CASE: tuple[type[Form], ...] = (Extend, Reassign)
 """The acts every process takes."""
+
+
+class Past(Private):
+    """What was done with a case before it came here, each step with its instant. What passed then is told to nobody."""
+
+    may_bring: ClassVar[frozenset[Role]] = frozenset({Role.SPECIALIST, Role.MANAGER})
+
+    closed_at: Instant | None = None
+
+    def began_at(self, case: Any) -> datetime:
+        """When the case was opened where it came from."""
+        raise NotImplementedError
+
+    def steps(self) -> list[tuple[datetime, Form]]:
+        """The forms that were handed in there, in the order of the process."""
+        raise NotImplementedError
+
+    def objections(self, case: Any, intake: Any, now: datetime) -> list[FieldError]:
+        """What cannot have been so, of the case's facts or of its past. Empty when the case may enter."""
+        raise NotImplementedError
+
+    def told(self, case: Any) -> list[tuple[datetime, Form]]:
+        """What to record after the opening: the steps and the end, no two at one instant."""
+        steps = [*self.steps(), *([(self.closed_at, Closed())] if self.closed_at else [])]
+        last, told = self.began_at(case), []
+        for at, form in sorted(steps, key=lambda step: step[0]):
+            last = max(at, last + timedelta.resolution)
+            told.append((last, form))
+        return told
 
 
 @dataclass(frozen=True)
@@ -132,11 +171,17 @@ class Process:
     promises: type[BaseModel]
     forms: tuple[type[Form], ...]
     acts: tuple[type[Form], ...] = ()
+    past: type[Past] | None = None
 
     @property
     def submittable(self) -> dict[str, type[Form]]:
         """Every form and act somebody may send to a case of this process, by name."""
         return {form.form: form for form in (*self.forms, *self.acts, *EVERY_CASE)}
+
+    @property
+    def recordable(self) -> dict[str, type[Form]]:
+        """What a desk may be given: that, and what only a past holds."""
+        return {**self.submittable, Closed.form: Closed}
 
 
 # What the desk tells the ledger. `key` says what an entry is: the first one written under a key wins.

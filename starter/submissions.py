@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from sqlmodel import Session, col, func, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from activities.database import Database, once_more
 from activities.keys import COLUMN, KeyRing
@@ -18,7 +19,7 @@ from models import policy
 from models.forms import LEDGER, Case, Form, Private
 from models.people import Directory, Person, Role
 from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow
-from models.tasks import OPENING, Opened, Process, Reassign, Refusal, Submission
+from models.tasks import OPENING, Opened, Past, Process, Reassign, Refusal, Submission
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
 LEASE = timedelta(seconds=12)
@@ -75,13 +76,20 @@ class Submissions:
 
     @once_more
     def open(
-        self, process: Process, facts: Case, by: Person, key: str | None = None, holder: str | None = None
+        self,
+        process: Process,
+        facts: Case,
+        by: Person,
+        key: str | None = None,
+        holder: str | None = None,
+        past: Past | None = None,
     ) -> Receipt:
         """Commit the opening submission of a case. The same business number again is the same case, for ever.
 
+        A case with a `past` enters where it is: its steps are committed with it, recorded when they were done.
         With a `holder` the case's lease is his from the first instant. Raises Forbidden, Invalid (a fact that cannot be), Conflict (the number with other facts, the key with another body).
         """
-        if by.role not in process.case.may_open:
+        if by.role not in (process.case.may_open & past.may_bring if past else process.case.may_open):
             raise Forbidden("may_not_open", role=by.role, process=process.name)
         if by.role is Role.STORE and facts.store_code not in (None, by.store):
             raise Forbidden("other_store", store=str(facts.store_code))
@@ -91,12 +99,15 @@ class Submissions:
                 select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.number)
             ).first()
             if known:
-                return self._repeated(self._opening_of(session, known.id), body, "number_taken", number=facts.number)
+                same = body if self._has_past(session, known, facts, past) else b""
+                return self._repeated(self._opening_of(session, known.id), same, "number_taken", number=facts.number)
             if key and (row := session.get(SubmissionRow, key)):
                 return self._repeated(row, body, "key_reused", key=key)
             now = self._clock()
-            if errors := facts.objections(policy.intake(process, self._policy), now):
+            intake = policy.intake(process, self._policy)
+            if errors := past.objections(facts, intake, now) if past else facts.objections(intake, now):
                 raise Invalid(errors)
+            opened_at = past.began_at(facts) if past else now
             store = facts.store_code or by.store
             case = CaseRow(
                 id=f"{process.name}-{secrets.token_hex(5)}",
@@ -104,13 +115,16 @@ class Submissions:
                 number=facts.number,
                 store=store,
                 region=self._people.region(store),
-                opened_at=now,
-                last_instant=now,
+                opened_at=opened_at,
+                entered_at=now if past else None,
+                last_instant=opened_at,
                 promises=policy.promises(process, self._policy).model_dump(mode="json"),
             )
             session.add(case)
             session.flush()
-            row = self._add(session, case, OPENING, facts, body, by, key, None, now)
+            row = self._add(session, case, OPENING, facts, body, by, key, None, opened_at, now)
+            for at, form in past.told(facts) if past else ():
+                self._add(session, case, form.form, form, _canonical(form), by, None, None, at, now)
             return _receipt(row, True, self._lease(session, case, holder, now, row))
 
     @once_more
@@ -142,7 +156,7 @@ class Submissions:
             if errors := [*form.objections(now), *self._unfit_person(process, form)]:
                 raise Invalid(errors)
             recorded_at = max(now, case.last_instant + timedelta.resolution)
-            row = self._add(session, case, form.form, form, body, by, key, task, recorded_at)
+            row = self._add(session, case, form.form, form, body, by, key, task, recorded_at, now)
             return _receipt(row, True, self._lease(session, case, holder, now))
 
     def receipt(self, submission: str) -> Receipt:
@@ -171,6 +185,19 @@ class Submissions:
             select(SubmissionRow).where(SubmissionRow.case_id == case, SubmissionRow.form == OPENING)
         ).one()
 
+    def _has_past(self, session: Session, case: CaseRow, facts: Case, past: Past | None) -> bool:
+        """Whether a case came with this very past, or with none where none is given."""
+        known = [row for row in _past_of(session, case) if row.form != OPENING]
+        told = past.told(facts) if past else []
+        return (
+            bool(past) == bool(case.entered_at)
+            and len(known) == len(told)
+            and all(
+                row.recorded_at == at and self._keys.matches(row.digest, _canonical(form))
+                for row, (at, form) in zip(known, told, strict=True)
+            )
+        )
+
     def _unfit_person(self, process: Process, form: Form) -> list[FieldError]:
         """A task is given only to somebody we know, who may hand its form in."""
         if not isinstance(form, Reassign):
@@ -194,6 +221,7 @@ class Submissions:
         key: str | None,
         task: str | None,
         recorded_at: datetime,
+        now: datetime,
     ) -> SubmissionRow:
         submission = key or secrets.token_hex(13)
         case.last_instant = recorded_at
@@ -208,7 +236,7 @@ class Submissions:
             sealed=self._keys.seal(body, COLUMN, f"submission/{submission}"),
             outline=content.model_dump(mode="json", exclude_none=True),
             digest=self._keys.digest(body),
-            next_try_at=recorded_at,
+            next_try_at=now,
         )
         session.add(row)
         return row
@@ -227,7 +255,7 @@ class Submissions:
                     .where(or_(col(CaseRow.leased_until).is_(None), col(CaseRow.leased_until) <= now))
                     .group_by(col(CaseRow.id))
                     .having(func.max(SubmissionRow.attempts) > 0 if again else func.max(SubmissionRow.attempts) == 0)
-                    .order_by(func.min(SubmissionRow.recorded_at))
+                    .order_by(func.min(SubmissionRow.next_try_at))
                     .limit(limit)
                 )
             )
@@ -247,6 +275,8 @@ class Submissions:
             now = self._clock()
             if row.state == "pending":
                 self._decide(session, row, refusal, now)
+            if row.form == OPENING and case.entered_at:
+                self._decide_past(session, case, now)
             return self._lease(session, case, holder, now)
 
     def decide_without_engine(self, submission: str, holder: str) -> bool:
@@ -266,20 +296,14 @@ class Submissions:
             case.leased_by not in (None, holder) and case.leased_until is not None and case.leased_until > now
         ):
             return None
-        row = (
-            only
-            or session.exec(
-                select(SubmissionRow)
-                .where(SubmissionRow.case_id == case.id, SubmissionRow.state == "pending")
-                .order_by(col(SubmissionRow.recorded_at))
-                .limit(1)
-            ).first()
-        )
+        row = only or session.exec(_submissions(case).where(SubmissionRow.state == "pending").limit(1)).first()
         if row is None:
             case.leased_by = case.leased_until = None
             return None
         case.leased_by, case.leased_until = holder, now + LEASE
-        return Delivery(as_submission(row), case.process, _opened(case, row) if row.form == OPENING else None)
+        if row.form != OPENING:
+            return Delivery(as_submission(row), case.process, None)
+        return _delivery(case, row, _past_of(session, case))
 
     def _decide(self, session: Session, row: SubmissionRow, refusal: Refusal | None, now: datetime) -> None:
         row.state, row.decided_at = ("refused" if refusal else "decided"), now
@@ -291,6 +315,20 @@ class Submissions:
         for notice in session.exec(select(NoticeRow).where(NoticeRow.submission == row.id)):
             notice.delivered_at = now
             log.info("notice", what=notice.what, to=notice.person, case=notice.case_id, task=notice.task)
+
+    def _decide_past(self, session: Session, case: CaseRow, now: datetime) -> None:
+        """What a case took along when it began is decided with its opening; its events say that it was taken."""
+        taken = set(session.exec(select(EventRow.submission).where(EventRow.case_id == case.id)))
+        for row in _of(session, case):
+            if row.state == "pending" and row.id in taken:
+                self._decide(session, row, None, now)
+
+    def rebuilt(self, case_id: str) -> Delivery:
+        """What starts a case anew from all that was decided in it: its opening, the rest as its past."""
+        with self._database.reading() as session:
+            case = session.get_one(CaseRow, case_id)
+            decided = [row for row in _of(session, case) if row.state == "decided"]
+            return _delivery(case, self._opening_of(session, case_id), decided)
 
     def postpone(self, case_id: str, submission: str, holder: str) -> None:
         """No answer: try again later, and let go of the case."""
@@ -320,10 +358,31 @@ def _receipt(row: SubmissionRow, first: bool = False, delivery: Delivery | None 
     return Receipt(row.id, row.case_id, row.state, refusal, first, delivery)
 
 
-def _opened(case: CaseRow, row: SubmissionRow) -> Opened[Any, Any]:
-    return Opened[Any, Any].model_construct(
-        case=row.outline, promises=case.promises, submission=row.id, by=row.by, role=Role(row.role), at=row.recorded_at
+def _submissions(case: CaseRow) -> SelectOfScalar[SubmissionRow]:
+    return select(SubmissionRow).where(SubmissionRow.case_id == case.id).order_by(col(SubmissionRow.recorded_at))
+
+
+def _of(session: Session, case: CaseRow) -> list[SubmissionRow]:
+    return list(session.exec(_submissions(case)))
+
+
+def _past_of(session: Session, case: CaseRow) -> list[SubmissionRow]:
+    """What a case came with, its opening first; nothing where it began here."""
+    return [row for row in _of(session, case) if row.recorded_at < case.entered_at] if case.entered_at else []
+
+
+def _delivery(case: CaseRow, opening: SubmissionRow, past: list[SubmissionRow]) -> Delivery:
+    opened = Opened[Any, Any].model_construct(
+        case=opening.outline,
+        promises=case.promises,
+        submission=opening.id,
+        by=opening.by,
+        role=Role(opening.role),
+        at=opening.recorded_at,
+        entered_at=case.entered_at,
+        past=[as_submission(row) for row in past if row.id != opening.id],
     )
+    return Delivery(as_submission(opening), case.process, opened)
 
 
 def _refusal_notice(row: SubmissionRow, refusal: Refusal, now: datetime) -> NoticeRow:

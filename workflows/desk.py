@@ -22,6 +22,7 @@ from models.tasks import (
     CaseClosed,
     CaseOpened,
     Change,
+    Closed,
     DueRung,
     Extend,
     Opened,
@@ -44,6 +45,7 @@ from models.tasks import (
 F = TypeVar("F", bound=Form)
 COMPLETED = "completed"
 CANCELLED = "cancelled"
+HISTORY = "history"
 
 
 class Ended(Exception):
@@ -129,6 +131,8 @@ class Desk:
         self._anchors: dict[datetime, str] = {}
         self._journal: list[AnyEntry] = []  # what happened and is not in the ledger yet
         self._cause: Submission
+        self._past: list[Submission] = []  # what was decided before this run and is still to be recalled
+        self._entered_at: datetime | None = None
         self._turn = asyncio.Lock()
         self._ended: str | None = None
         self._broken: BaseException | None = None
@@ -144,6 +148,7 @@ class Desk:
         self._outcomes[opened.submission] = Outcome()
         self._anchors = {when: name for name, when in opened.case if isinstance(when, datetime)}
         self._journal.append(CaseOpened(**self._by))
+        self._past, self._entered_at = opened.past, opened.entered_at
         clock = asyncio.create_task(self._keep_time())
         clock.add_done_callback(self._note_breakage)
         try:
@@ -253,13 +258,15 @@ class Desk:
             return
         self._cause = submission
         self._anchors[submission.at] = submission.form
-        form = self.process.submittable[submission.form].model_validate(submission.outline, extra="ignore")
+        form = self.process.recordable[submission.form].model_validate(submission.outline, extra="ignore")
         match form:
             case Extend(task=key, due_at=due_at):
                 self._extend(self._owed[key], due_at)
             case Reassign(task=key, person=person):
                 self._journal.append(TaskReassigned(task=key, person=person, **self._by))
                 self._journal.append(Told(what="assigned", to=Role.OWNER, person=person, task=key, **self._by))
+            case Closed():
+                self.end(HISTORY)
             case Bundle():
                 self._ahead = form.then()
                 for part in form.now():
@@ -273,9 +280,11 @@ class Desk:
         """What stands against a submission now: order and openness. The door has validated the form and the sender."""
         if self._closed:
             return Refusal(code="case_closed")
-        model = self.process.submittable.get(submission.form)
+        model = self.process.recordable.get(submission.form)
         if model is None:
             return Refusal(code="unknown_form", values={"form": submission.form})
+        if model is Closed:
+            return None
         if model in (Extend, Reassign):
             return self._objection_to_act(model.model_validate(submission.outline, extra="ignore"))
         if issubclass(model, Bundle):
@@ -349,6 +358,7 @@ class Desk:
         while True:
             async with self._turn:
                 await self._settle()
+                await self._recall()
                 self._kept = True
             if self._closed:
                 return
@@ -363,6 +373,13 @@ class Desk:
                 async with self._turn:
                     await self._fire_before(workflow.now() + timedelta.resolution)
 
+    async def _recall(self) -> None:
+        """Take what was decided before this run began, and with it what was planned in between."""
+        for submission in self._past:
+            await self._fire_before(submission.at)
+            await self._take(submission)
+        self._past = []
+
     def _next_rung(self) -> tuple[datetime, str, int] | None:
         """When the next rung of all tasks is planned, and which; the generation tells a moved one from the one before."""
         ahead = [(at, key, owed.generation) for key, owed in self._owed.items() if (at := owed.next_rung_at)]
@@ -373,7 +390,8 @@ class Desk:
         while not self._closed and (rung := self._next_rung()) and rung[0] < instant:
             planned_at, key, generation = rung
             owed = self._owed[key]
-            now = max(workflow.now(), planned_at)
+            foreign = bool(self._past) and self._entered_at is not None and planned_at < self._entered_at
+            now = planned_at if foreign else max(workflow.now(), planned_at)
             fired = await self._in_ledger(
                 Ledger.fire,
                 DueRung(
@@ -384,7 +402,7 @@ class Desk:
                     tell=owed.ladder[owed.rung].tell,
                     planned_at=planned_at,
                     now=now,
-                    silent=owed.ladder[owed.rung].is_reminder and owed.due <= now,
+                    silent=foreign or (owed.ladder[owed.rung].is_reminder and owed.due <= now),
                     known=list(self._outcomes),
                 ),
             )

@@ -1,0 +1,153 @@
+"""Cases that come with a past: they enter where they are, and what passed elsewhere is told to nobody (edge-cases, Firing 13)."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from models.complaint import ComplaintPast
+from models.tables import DeadlineRow, NoticeRow, SubmissionRow
+from starter.refusals import Conflict, Forbidden, Invalid
+from starter.submissions import Receipt
+from tests.office import DAY, HOUR, Office, eventually
+from workflows import PROCESSES
+
+COMPLAINT = PROCESSES["complaint"]
+STEPS = {"replied_at": 1, "proposed_at": 2, "consented_at": 3, "executed_at": 4, "called_back_at": 5}
+
+
+def past_of(received_at: datetime, until: str, **more: Any) -> ComplaintPast:
+    """Every step up to one, an hour after the other."""
+    reached = list(STEPS)[: list(STEPS).index(until) + 1]
+    steps = {step: received_at + STEPS[step] * HOUR for step in reached}
+    outcome = {"outcome": "satisfied", "satisfaction": 5} if "called_back_at" in steps else {}
+    return ComplaintPast.model_validate(steps | outcome | more)
+
+
+async def enter(office: Office, past: ComplaintPast, received_at: datetime, by: str = "lin", **facts: Any) -> str:
+    receipt = commit(office, past, received_at, by, **facts)
+    await office.relay.deliver(receipt.case)
+    assert office.submissions.receipt(receipt.submission).state == "decided"
+    return receipt.case
+
+
+def commit(office: Office, past: ComplaintPast, received_at: datetime, by: str = "lin", **facts: Any) -> Receipt:
+    case = COMPLAINT.case.model_validate(office.complaint(received_at=received_at.isoformat(), **facts))
+    return office.submissions.open(COMPLAINT, case, office.front.actor(by), past=past)
+
+
+@pytest.mark.parametrize(
+    ("until", "owes"),
+    [
+        ("replied_at", {"solution", "callback"}),
+        ("proposed_at", {"consent", "callback"}),
+        ("consented_at", {"execution", "callback"}),
+        ("executed_at", {"callback"}),
+        ("called_back_at", {"record"}),
+    ],
+)
+async def test_a_half_done_case_enters_where_it_is(office: Office, until: str, owes: set[str]):
+    received = office.now() - timedelta(hours=6)
+    case = await enter(office, past_of(received, until), received)
+    assert office.open_tasks(case) == owes
+    assert {row.state for row in office.rows(SubmissionRow, case)} == {"decided"}
+    assert office.tasks(case)["reply"].done_at == received + HOUR
+    assert office.rows(NoticeRow, case) == []
+
+
+async def test_it_goes_on_from_there_to_the_archive(office: Office):
+    received = office.now() - timedelta(hours=6)
+    case = await enter(office, past_of(received, "consented_at"), received)
+    await office.hand_in(case, "execution", content="新衣已寄出")
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
+    await office.hand_in(case, "record", finding="充绒工艺不良")
+    assert office.case(case).state == "archived"
+
+
+async def test_what_was_late_elsewhere_is_kept_as_passed_and_told_to_nobody(office: Office):
+    received = office.now() - 10 * DAY
+    late = ComplaintPast(
+        replied_at=received + 3 * DAY, proposed_at=received + 3 * DAY, consented_at=office.now() - HOUR
+    )
+    case = await enter(office, late, received)
+    passed = [row for row in office.rows(DeadlineRow, case) if row.task == "reply" and row.fired_at]
+    assert [(row.rung, row.passed, row.fired_at == row.planned_at) for row in passed] == [
+        (0, True, True),
+        (1, True, True),
+        (2, True, True),
+    ]
+    assert [row for row in office.rows(NoticeRow, case) if row.task != "callback"] == []
+
+
+async def test_what_is_open_and_overdue_escalates_once_it_is_here(office: Office):
+    received = office.now() - 10 * DAY
+    case = await enter(office, past_of(received, "replied_at"), received)
+    await eventually(lambda: office.heard(case, "wang") == ["overdue/solution", "overdue/callback"])
+    assert office.fired(case, "solution")[0].system_was_late is False, "it could not be known before it came"
+    assert office.heard(case, "sun") == []
+    await office.pass_time(DAY + HOUR)
+    assert sorted(office.heard(case, "sun")) == ["overdue/callback", "overdue/solution"]
+
+
+async def test_history_ends_in_the_archive_at_its_own_time_and_is_told_to_nobody(office: Office):
+    received = office.now() - 3000 * DAY
+    closed = received + 40 * DAY
+    case = await enter(office, ComplaintPast(replied_at=received + 20 * DAY, closed_at=closed), received)
+    row = office.case(case)
+    assert (row.state, row.closed_because, row.closed_at, row.opened_at) == ("archived", "history", closed, received)
+    assert office.rows(NoticeRow, case) == []
+    rungs = office.rows(DeadlineRow, case)
+    assert all(rung.passed and rung.fired_at < closed for rung in rungs if rung.fired_at)
+    assert {task.state for task in office.tasks(case).values()} == {"done", "withdrawn"}
+    assert (await office.client.get_workflow_handle(case).describe()).status.name == "COMPLETED"
+
+
+async def test_a_form_handed_in_before_the_opening_was_delivered_is_taken_after_the_past(office: Office):
+    received = office.now() - timedelta(hours=6)
+    receipt = commit(office, past_of(received, "consented_at"), received)
+    handed_in = office.commit(receipt.case, "execution", content="新衣已寄出")
+    await office.relay.deliver(receipt.case)
+    assert office.submissions.receipt(handed_in.submission).state == "decided"
+    assert office.open_tasks(receipt.case) == {"callback"}
+
+
+def test_the_same_past_again_is_the_same_case_and_another_is_not(office: Office):
+    received = office.now() - timedelta(hours=6)
+    first = commit(office, past_of(received, "consented_at"), received, form_no="OA-9")
+    again = commit(office, past_of(received, "consented_at"), received, form_no="OA-9")
+    assert (again.case, again.first) == (first.case, False)
+    with pytest.raises(Conflict):
+        commit(office, past_of(received, "executed_at"), received, form_no="OA-9")
+    with pytest.raises(Conflict):
+        office.commit_opening(by="lin", received_at=received.isoformat(), form_no="OA-9")
+
+
+@pytest.mark.parametrize(
+    ("hours", "errors"),
+    [
+        ({"replied_at": -1}, [("replied_at", "past_out_of_order")]),
+        ({"replied_at": 7}, [("replied_at", "past_in_future")]),
+        ({"consented_at": 2}, [("proposed_at", "past_step_missing")]),
+        ({"proposed_at": 3, "consented_at": 2}, [("consented_at", "past_out_of_order")]),
+        ({"replied_at": 3, "closed_at": 2}, [("closed_at", "past_out_of_order")]),
+    ],
+)
+def test_a_past_that_cannot_be_is_refused(office: Office, hours: dict[str, int], errors: list[tuple[str, str]]):
+    received = office.now() - timedelta(hours=6)
+    past = ComplaintPast.model_validate({step: received + at * HOUR for step, at in hours.items()})
+    with pytest.raises(Invalid) as refused:
+        commit(office, past, received)
+    assert [(error.field, error.code) for error in refused.value.errors] == errors
+
+
+def test_an_open_case_is_not_older_than_the_intake_allows(office: Office):
+    received = office.now() - 100 * DAY
+    with pytest.raises(Invalid) as refused:
+        commit(office, past_of(received, "replied_at"), received)
+    assert [error.code for error in refused.value.errors] == ["received_too_long_ago"]
+
+
+def test_a_store_brings_no_past(office: Office):
+    received = office.now() - timedelta(hours=6)
+    with pytest.raises(Forbidden):
+        commit(office, past_of(received, "replied_at"), received, by="oa-sh01")
