@@ -11,9 +11,12 @@ from zoneinfo import ZoneInfo
 import structlog
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 
+from activities import schema
 from activities.database import Database
 from activities.keys import KeyRing
 from activities.payloads import data_converter
@@ -23,17 +26,18 @@ from models.people import Directory
 
 TASK_QUEUE = "kefu"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+DRIVERS = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
 
 
 class Settings(BaseSettings):
     """Everything that differs between installations. Temporal's address, namespace and TLS are Temporal's own settings."""
 
-    model_config = SettingsConfigDict(env_prefix="KEFU_")
+    model_config = SettingsConfigDict(env_prefix="KEFU_", hide_input_in_errors=True)
 
     data: Path = Path("var")
     """Where everything lives that is not in the environment: the ledger, the keys, the directory."""
-    database_url: str | None = None
-    """SQLAlchemy URL of the ledger; a SQLite file in the data directory when unset."""
+    database_url: SecretStr | None = None
+    """SQLAlchemy URL of the ledger, which may hold a password; a SQLite file in the data directory when unset."""
     keys: SecretStr | None = None
     """id:base64[,id:base64…], the first one writes; a file in the data directory, made once, when unset."""
     policy: Path = policy.SHIPPED
@@ -42,6 +46,19 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8040, ge=1, le=65533)
     max_cached_workflows: int = 1000
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_ledger(cls, url: SecretStr | None) -> SecretStr | None:
+        if not url:
+            return None
+        try:
+            known = make_url(url.get_secret_value()).drivername in DRIVERS
+        except (ArgumentError, ValueError):
+            known = False
+        if not known:
+            raise ValueError("must be like postgresql+psycopg://user:password@host/database or sqlite:////path/to/file")
+        return url
 
     @field_validator("zone")
     @classmethod
@@ -119,18 +136,33 @@ class House:
 
     @cached_property
     def database(self) -> Database:
-        return Database(self.settings.database_url or f"sqlite:///{self.settings.data / 'ledger.db'}")
+        url = self.settings.database_url
+        return Database(url.get_secret_value() if url else f"sqlite:///{self.settings.data / 'ledger.db'}")
 
     @cached_property
     def keys(self) -> KeyRing:
+        """As set, or of the file; a new one only beside a ledger that is not there yet. ValueError says what is missing."""
         if self.settings.keys:
             return KeyRing(self.settings.keys.get_secret_value())
         file = self.settings.data / "keys"
+        if not file.exists() and self.settings.database_url:
+            raise ValueError(
+                f"{file} is missing, and KEFU_KEYS is not set: all machines of one ledger need the same keys. "
+                "Copy the file from the machine where the ledger was made, or put it back from its backup"
+            )
         if not file.exists() and (self.settings.data / "ledger.db").exists():
             raise ValueError(
                 f"{file} is missing, and the ledger beside it was sealed with it: put it back from its backup"
             )
         return KeyRing.from_file(file)
+
+    def make_keys(self) -> Path | None:
+        """For a ledger that has no tables yet: a key of its own, where none is set. Returns the file that was made."""
+        file = self.settings.data / "keys"
+        if self.settings.keys or file.exists() or schema.current(self.database) is not None:
+            return None
+        KeyRing.from_file(file)
+        return file
 
     @cached_property
     def people(self) -> Directory:

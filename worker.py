@@ -13,12 +13,15 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities import schema
+from activities.keys import check as check_keys
 from activities.ledger import Ledger
 from settings import TASK_QUEUE, House, Settings, configure_logs
 from workflows import WORKFLOWS
 from workflows.desk import Desk
 
 THREADS = 16
+TASKS = 8
+"""Workflow tasks at once. They are Python, one at a time on the processor: more of them only miss their deadlines together (measured)."""
 
 log = structlog.get_logger()
 
@@ -45,6 +48,7 @@ def build(
         activity_executor=ThreadPoolExecutor(THREADS, thread_name_prefix="ledger"),
         max_concurrent_activities=THREADS,
         max_concurrent_local_activities=THREADS,
+        max_concurrent_workflow_tasks=TASKS,
         max_cached_workflows=max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         workflow_runner=RUNNER,
@@ -56,6 +60,10 @@ async def run(settings: Settings) -> None:
     """Work until told to stop, then finish what is at hand."""
     house = House(settings)
     schema.check(house.database)
+    try:
+        check_keys(house.database, house.keys)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     client = await house.temporal(lazy=False)
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):

@@ -1,11 +1,14 @@
 """How the ledger's database is opened: short writing transactions, readers that cannot write."""
 
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from time import monotonic, sleep
 from typing import ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
@@ -20,6 +23,8 @@ HANGING_MS = 10_000
 READERS = 8
 CONNECTIONS = 5
 """To PostgreSQL, of each kind: a process takes at most ten of the hundred a server gives out."""
+TURN = 0.002
+"""Seconds between two looks whether it is this process's turn to write."""
 MIGRATION_LOCK = 0x6B656675
 MIGRATION_MS = 60_000
 
@@ -39,6 +44,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._one_at_a_time = threading.Lock()
+        self._line: int | None = None
         if self.is_sqlite:
             if self.url.database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -51,21 +57,42 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction, committed on leaving, rolled back on an exception. Keep it short; no I/O inside."""
-        with self._turn(), Session(self.writer, expire_on_commit=False) as session, session.begin():
-            yield session
+        if not self.is_sqlite:
+            with Session(self.writer, expire_on_commit=False) as session, session.begin():
+                yield session
+            return
+        end = monotonic() + BUSY_MS / 1000
+        if not self._one_at_a_time.acquire(timeout=BUSY_MS / 1000):
+            raise _busy()
+        try:
+            with Session(self.writer, expire_on_commit=False) as session, session.begin():
+                with self._next_in_line(end):
+                    session.connection()  # BEGIN IMMEDIATE
+                yield session
+        finally:
+            self._one_at_a_time.release()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """On SQLite, one writer of this process at a time. Who waits too long hears that the ledger is busy, as SQLite says it."""
-        if not self.is_sqlite:
-            yield
-            return
-        if not self._one_at_a_time.acquire(timeout=BUSY_MS / 1000):
-            raise OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
+    def _next_in_line(self, end: float) -> Iterator[None]:
+        """Be the one process that waits for SQLite's lock; until `end`, then the ledger counts as busy.
+
+        SQLite does not queue its writers: who has just committed begins again before those who wait have woken up, and
+        in a storm some of them starve. Whoever has written now finds another one in front of him.
+        """
+        if self._line is None:
+            self._line = os.open(f"{self.url.database}-turn", os.O_RDWR | os.O_CREAT, 0o600)
+        while True:
+            try:
+                fcntl.flock(self._line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() > end:
+                    raise _busy() from None
+                sleep(TURN)
         try:
             yield
         finally:
-            self._one_at_a_time.release()
+            fcntl.flock(self._line, fcntl.LOCK_UN)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -91,6 +118,9 @@ class Database:
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
+        if self._line is not None:
+            os.close(self._line)
+            self._line = None
 
 
 def once_more(write: Callable[P, T]) -> Callable[P, T]:
@@ -109,6 +139,11 @@ def once_more(write: Callable[P, T]) -> Callable[P, T]:
             return write(*args, **kwargs)
 
     return written
+
+
+def _busy() -> OperationalError:
+    """What SQLite says when it is."""
+    return OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
 
 
 def _sqlite(url: URL, begin: str, pragma: str, *, pool_size: int, busy_ms: int = BUSY_MS) -> Engine:

@@ -20,8 +20,8 @@ def read_directory(path: Path) -> Directory:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(SAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
     try:
-        return Directory.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+        return Directory.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadDirectory(f"{path}: {error}") from error
     except ValidationError as error:
         places = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'directory'}: {e['msg']}" for e in error.errors())

@@ -16,7 +16,17 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 class UnknownSchema(RuntimeError):
-    """The ledger was written by another release."""
+    """The ledger was written by another release. Says which way to go."""
+
+    def __init__(self, found: str | None, known: list[str]) -> None:
+        if found is None or found in known:
+            reason = (
+                f"this release knows {known[0]}: run `kefu migrate` "
+                "(it backs a SQLite file up first; on PostgreSQL, pg_dump it before), or start the release it belongs to"
+            )
+        else:
+            reason = f"this release knows none later than {known[0]}: a newer release has migrated it, start that one"
+        super().__init__(f"the ledger's schema is {found or 'empty'}, {reason}")
 
 
 def config(connection: Connection | None = None) -> Config:
@@ -27,8 +37,13 @@ def config(connection: Connection | None = None) -> Config:
     return made
 
 
-def head() -> str | None:
-    return ScriptDirectory.from_config(config()).get_current_head()
+def head() -> str:
+    return known()[0]
+
+
+def known() -> list[str]:
+    """Every revision this release knows, the latest first."""
+    return [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
 
 
 def current(database: Database) -> str | None:
@@ -42,23 +57,22 @@ def _revision(connection: Connection) -> str | None:
 
 def check(database: Database) -> None:
     """Refuse a ledger whose schema this release does not know."""
-    found, known = current(database), head()
-    if found != known:
-        raise UnknownSchema(
-            f"the ledger's schema is {found or 'empty'}, this release knows {known}: "
-            "run `kefu migrate` (it backs a SQLite file up first), or start the release the ledger belongs to"
-        )
+    if (found := current(database)) != head():
+        raise UnknownSchema(found, known())
 
 
 def upgrade(database: Database) -> Path | None:
     """Bring the schema to this release's, after a backup of a SQLite ledger that holds anything. Returns the backup's path.
 
-    All or nothing, and safe in several processes at once: the first one does it, the others find it done.
+    All or nothing, and safe in several processes at once: the first one does it, the others find it done. UnknownSchema
+    when a newer release has done it.
     """
     if current(database) == head():
         return None
     with database.migrating() as connection:
         found = _revision(connection)
+        if found not in (None, *known()):
+            raise UnknownSchema(found, known())
         backup = _backup(database, found) if database.is_sqlite and found not in (None, head()) else None
         command.upgrade(config(connection), "head")
     return backup

@@ -25,9 +25,11 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.service import RPCError
 
 from activities import schema
+from activities.keys import MissingKey
 from models.people import Directory, Role
 from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House, Settings
+from starter import customers
 from starter import sample as made_up
 from starter.front import Front
 from starter.relay import Relay
@@ -91,7 +93,7 @@ def tell(code: str, /, *, err: bool = False, **values: object) -> None:
 
 
 def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part]:
-    """The four processes, in the order in which they start. Only those that need our settings are given them."""
+    """The five processes, in the order in which they start. Only those that need our settings are given them."""
     for_engine = {name: value for name, value in os.environ.items() if not name.startswith("KEFU_")}
     env = {**os.environ, **_connection(engine), "KEFU_DATA": str(settings.data), "KEFU_PORT": str(settings.port)}
     env.pop(
@@ -102,6 +104,7 @@ def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part
         Part("server", engine.command(binary), for_engine, engine.is_ready, log=settings.data / "server.log"),
         Part("worker", [*ours, "worker"], env, partial(_worker_polls, engine), needs=("server",)),
         Part("relay", [*ours, "starter", "relay"], env),
+        Part("watch", [*ours, "starter", "watch"], env),
         Part("api", [*ours, "starter", "api"], env, partial(_api_answers, settings)),
     ]
 
@@ -289,11 +292,14 @@ def see_port_free(host: str, port: int, part: str) -> None:
 def prepare(house: House) -> None:
     """The keys, the directory, and the ledger in this release's schema, with a backup of what was there."""
     try:
-        _ = house.keys, house.people
+        _ = house.people, house.make_keys(), house.keys
         backup = schema.upgrade(house.database)
         Front.check(house)
+        customers.fill(house.database, house.keys)
         house.database.close()
-    except (ValueError, OSError, CommandError, SQLAlchemyError) as error:
+    except MissingKey as error:
+        raise Trouble(error.code, reason=error, **error.values) from error
+    except (ValueError, OSError, CommandError, SQLAlchemyError, schema.UnknownSchema) as error:
         raise Trouble("cannot_prepare", reason=str(error).partition("\n")[0]) from error
     if backup:
         tell("backed_up", path=backup)

@@ -105,6 +105,7 @@ async def archived(office: Office, case: str) -> bool:
     return office.case(case).state == "archived"
 
 
+@pytest.mark.sqlite
 async def test_a_ledger_that_is_locked_for_seconds_holds_the_case_up_and_loses_nothing(lending: Office):
     case = await lend(lending)
     sent = lending.commit(case, "give_back", process="loan", by="oa-sh01", condition="完好")

@@ -110,6 +110,7 @@ async def test_failures_are_encrypted_too(keys: KeyRing):
     assert failure.message == "Encoded failure"
 
 
+@pytest.mark.sqlite
 async def test_the_ledger_file_and_its_log_hold_no_name_number_or_text(office: Office):
     case = await office.open()
     await office.walk(case)

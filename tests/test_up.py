@@ -407,6 +407,7 @@ async def test_the_sample_is_a_day_in_which_one_case_is_late_and_filling_it_agai
     assert shown(office, lambda row: row.id) == ids
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -1,0 +1,113 @@
+"""Turning the ledger over to a new key: every sealed column and file under the writing key, a few cases at a time, while everything runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic, sleep
+
+import structlog
+from cryptography.exceptions import InvalidTag
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, col, func, select
+
+from activities.database import Database
+from activities.keys import COLUMN, KeyRing, Need, UnknownKey, needed
+from models.tables import ArchiveRow, CaseRow, SubmissionRow
+from settings import House
+from starter import customers
+from starter.attachments import Attachments
+
+AT_ONCE = 20
+"""Cases in one transaction: nobody waits for it longer than for a few forms."""
+PATIENCE = 30.0
+"""Seconds of a ledger that is busy without a pause, and it is given up until it is run again."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Report:
+    """What was turned over, what could not be, and what every other key of the ring is still needed for."""
+
+    turned: int = 0
+    """Columns of submissions and of the archive, and attached files."""
+    unreadable: list[str] = field(default_factory=list)
+    """Cases of which something does not open: it is not what was written there."""
+    others: dict[str, Need | None] = field(default_factory=dict)
+    """By key; None where nothing needs it any more."""
+
+
+def reseal(house: House, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Report:
+    """Turn over what is sealed with another key than the writing one. Run again, it goes on where it stopped.
+
+    `progress` is told how many cases are done, and of how many. OperationalError when the ledger stays busy.
+    """
+    database, keys, report = house.database, house.keys, Report()
+    directory = house.settings.data / "attachments"
+    files = Attachments(database, keys, directory, lambda: datetime.now(UTC), house.calendar)
+    customers.fill(database, keys)
+    with database.reading() as session:
+        other = col(CaseRow.keys) != keys.writing
+        total = session.exec(select(func.count()).select_from(CaseRow).where(other)).one()
+    done, last = 0, ""
+    while ids := _next(database, keys, last):
+        report.turned += sum(files.turn_over_files(case) for case in ids)
+        _patiently(lambda ids=ids: _turn_over(database, keys, files, ids, report))  # type: ignore[misc]
+        done, last = done + len(ids), ids[-1]
+        progress(done, max(done, total))
+    with database.reading() as session:
+        found = needed(session)
+    report.others = {key_id: found.get(key_id) for key_id in keys.reading}
+    return report
+
+
+def _next(database: Database, keys: KeyRing, after: str) -> list[str]:
+    with database.reading() as session:
+        others = select(CaseRow.id).where(CaseRow.keys != keys.writing, CaseRow.id > after)
+        return list(session.exec(others.order_by(col(CaseRow.id)).limit(AT_ONCE)))
+
+
+def _patiently(act: Callable[[], None]) -> None:
+    """A busy ledger is for those who work; we come after them."""
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            return act()
+        except OperationalError:
+            if monotonic() > end:
+                raise
+            sleep(0.05)
+
+
+def _turn_over(database: Database, keys: KeyRing, files: Attachments, ids: list[str], report: Report) -> None:
+    """All of these cases or none of them; locked in one order, as by every other who does this."""
+    with database.writing() as session:
+        locked = select(CaseRow).where(col(CaseRow.id).in_(ids)).order_by(col(CaseRow.id)).with_for_update()
+        outcomes = {case.id: _turn_over_case(session, keys, files, case) for case in session.exec(locked)}
+    report.turned += sum(turned for turned, _ in outcomes.values())
+    report.unreadable += [case for case, (_, whole) in outcomes.items() if not whole]
+
+
+def _turn_over_case(session: Session, keys: KeyRing, files: Attachments, case: CaseRow) -> tuple[int, bool]:
+    """How many columns; and whether all opened, its files too. A closed case then needs the writing key only; an open one's history stays as it is."""
+    turned, whole = 0, files.turn_over(session, case.id)
+    submissions = session.exec(select(SubmissionRow).where(SubmissionRow.case_id == case.id)).all()
+    columns: list[tuple[SubmissionRow | ArchiveRow, str]] = [(row, f"submission/{row.id}") for row in submissions]
+    if archive := session.get(ArchiveRow, case.id):
+        columns.append((archive, f"archive/{case.id}"))
+    for row, where in columns:
+        if keys.has_written(row.sealed):
+            continue
+        try:
+            plain = keys.open(row.sealed, COLUMN, where)
+        except (InvalidTag, UnknownKey) as error:
+            log.error("reseal.unreadable", case=case.id, column=where, reason=type(error).__name__)
+            whole = False
+            continue
+        row.sealed = keys.seal(plain, COLUMN, where)
+        if isinstance(row, SubmissionRow):
+            row.digest = keys.digest(plain)
+        turned += 1
+    ended = case.state == "archived" and all(row.state != "pending" for row in submissions)
+    case.keys = keys.writing if ended and whole else keys.noted(case.keys)
+    return turned, whole
