@@ -1,9 +1,12 @@
-"""The ledger's tables. Instants are UTC; whatever a person typed is in a sealed column, and only there."""
+"""The ledger's tables. Instants are UTC; whatever a person typed is in a sealed column, and only there.
+
+Only the case library is in the clear: it is there to be searched, and its door keeps customers out of it.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import JSON, Column, Index, LargeBinary, String, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -53,6 +56,7 @@ class SubmissionRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("case_id", "recorded_at"),
         Index("submissions_to_deliver", "state", "next_try_at"),
+        Index("submissions_by_decision", "decided_at"),
     )
 
     id: str = Field(primary_key=True)
@@ -71,8 +75,9 @@ class SubmissionRow(SQLModel, table=True):
     state: str = "pending"
     decided_at: datetime | None = None
     refusal: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    deferred: bool = False
-    """Its sender was told "being processed": a refusal must find him."""
+    """What its case has against it; while it is pending, the deliverer does not know yet."""
+    deferred: bool = True
+    """Its sender has not heard what became of it: a refusal must find him."""
     attempts: int = 0
     next_try_at: datetime
 
@@ -141,15 +146,25 @@ class DeadlineRow(SQLModel, table=True):
 
     @property
     def system_was_late(self) -> bool:
-        """Whether it fired more than a minute after it could have."""
-        return self.fired_at is not None and self.fired_at - max(self.planned_at, self.armed_at) > SYSTEM_GRACE
+        """Whether somebody heard more than a minute after he could have."""
+        heard_at = self.delivered_at or self.fired_at
+        return heard_at is not None and heard_at - max(self.planned_at, self.armed_at) > SYSTEM_GRACE
 
 
 class NoticeRow(SQLModel, table=True):
     """What one person is told, once. `key` is the deadline row or the submission it comes from."""
 
     __tablename__ = "notices"
-    __table_args__ = (UniqueConstraint("person", "key"), Index("notices_by_person", "person", "id"))
+    __table_args__ = (
+        UniqueConstraint("person", "key"),
+        Index("notices_by_person", "person", "id"),
+        Index(
+            "notices_unsent",
+            "created_at",
+            sqlite_where=text("delivered_at IS NULL"),
+            postgresql_where=text("delivered_at IS NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     person: str
@@ -177,6 +192,7 @@ class AlarmRow(SQLModel, table=True):
             sqlite_where=text("cleared_at IS NULL"),
             postgresql_where=text("cleared_at IS NULL"),
         ),
+        Index("alarms_by_kind", "kind", "told_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -200,6 +216,120 @@ class WatchRow(SQLModel, table=True):
 
     name: str = Field(primary_key=True)
     at: datetime
+
+
+class AttachmentRow(SQLModel, table=True):
+    """A file that somebody added to a case. The file itself lies sealed beside the ledger, under the same id."""
+
+    __tablename__ = "attachments"
+
+    id: str = Field(primary_key=True)
+    case_id: str = Field(foreign_key="cases.id", index=True)
+    key: str | None = None
+    """The sender's Idempotency-Key; all files of one upload share it."""
+    kind: str
+    size: int
+    """Bytes, of the file as it is kept."""
+    width: int | None = None
+    height: int | None = None
+    seconds: int | None = None
+    digest: str
+    """A keyed hash of the file as it was sent; empty once it is removed."""
+    sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """Its name, caption and hash, encrypted; once it is removed, why, and nothing else."""
+    by: str
+    role: str
+    at: datetime
+    removed_at: datetime | None = None
+    removed_by: str | None = None
+
+
+class CustomerRow(SQLModel, table=True):
+    """What a case's customer is found by: a keyed hash of a number or an address, never the number itself."""
+
+    __tablename__ = "case_customers"
+
+    case_id: str = Field(primary_key=True, foreign_key="cases.id")
+    kind: str = Field(primary_key=True)
+    """`phone`, `card`, `receipt`, `email`; or `noted`, whose value is the id of the key that the others were made with."""
+    value: str = Field(primary_key=True, index=True)
+
+
+class SearchRow(SQLModel, table=True):
+    """That somebody looked for a customer: by what kind of number, and how many cases there were. Never the number."""
+
+    __tablename__ = "customer_searches"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime
+    by: str
+    role: str
+    kind: str
+    found: int
+
+
+class LibraryRow(SQLModel, table=True):
+    """An entry of the case library: what can be learnt from a case, with nothing of its customer, in the clear."""
+
+    __tablename__ = "library"
+    __table_args__ = (
+        Index(
+            "library_of_case",
+            "case_id",
+            unique=True,
+            sqlite_where=text("removed_at IS NULL"),
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    case_id: str = Field(foreign_key="cases.id")
+    title: str
+    problem: str
+    solution: str
+    tags: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    author: str
+    version: int = 1
+    created_at: datetime
+    changed_at: datetime
+    for_meeting: bool = False
+    """Waits for the Friday meeting."""
+    marked_at: datetime | None = None
+    """When it was put on the agenda, last."""
+    discussed_at: datetime | None = None
+    removed_at: datetime | None = None
+    """A removed entry keeps who, when and why; its texts are gone."""
+    removed_because: str | None = None
+
+
+class LibraryChangeRow(SQLModel, table=True):
+    """A version of an entry: who made it, when, and what it said."""
+
+    __tablename__ = "library_changes"
+
+    entry: int = Field(primary_key=True, foreign_key="library.id")
+    version: int = Field(primary_key=True)
+    at: datetime
+    by: str
+    what: str
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """The texts as they were from then on; empty once the entry is removed."""
+
+
+WORD = String().with_variant(String(collation="C"), "postgresql")
+"""Compared by code point on every database, so that the words that begin with a character are one range."""
+
+
+class LibraryWordRow(SQLModel, table=True):
+    """Where a word stands: two characters of Chinese, a run of Latin letters or of digits, or `#` and a tag."""
+
+    __tablename__ = "library_words"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    word: str = Field(sa_column=Column(WORD, primary_key=True))
+    entry: int = Field(primary_key=True, foreign_key="library.id", index=True)
+    weight: int
+    """2 in the title or a tag, else 1."""
 
 
 class ArchiveRow(SQLModel, table=True):

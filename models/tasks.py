@@ -11,6 +11,8 @@ from models.forms import Case, Code, FieldError, Form, Instant, Private, Text
 from models.people import Role
 
 AT_DUE = timedelta(0)
+FURTHEST = timedelta(days=366)
+"""No due time is set later than this from now; a mistyped year would silence a task for good."""
 
 
 class Rung(NamedTuple):
@@ -109,7 +111,11 @@ class Extend(Form):
     reason: Text
 
     def objections(self, now: datetime) -> list[FieldError]:
-        return [FieldError(field="due_at", code="due_in_past")] if self.due_at <= now else []
+        if self.due_at <= now:
+            return [FieldError(field="due_at", code="due_in_past")]
+        if self.due_at > now + FURTHEST:
+            return [FieldError(field="due_at", code="due_too_far", values={"days": str(FURTHEST.days)})]
+        return []
 
 
 class Reassign(Form):
@@ -326,6 +332,8 @@ class Recording(BaseModel):
 
     case: str
     entries: list[AnyEntry]
+    refused: dict[str, Refusal] = {}
+    """Submissions the case has refused while it decided others: who delivers them may come when it is closed."""
 
 
 class DueRung(BaseModel):

@@ -7,21 +7,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from sqlmodel import col, select
+from sqlmodel import Session
 from temporalio.client import Client
 
 from activities import schema
+from activities.database import READERS, once_more
+from activities.keys import check as check_keys
 from models import policy
 from models.forms import Case, Form
 from models.people import Person
-from models.tables import SubmissionRow
 from models.tasks import Process
+from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House
-from starter.refusals import Busy, NotFound, Unauthenticated
+from starter.attachments import Attachments
+from starter.reconciler import Reconciler
+from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
-from starter.views import Views
+from starter.views import Views, spoken
+from starter.watchdog import Watchdog
 from workflows import PROCESSES
 
 T = TypeVar("T")
@@ -39,9 +45,25 @@ class Front:
         task_queue: str = TASK_QUEUE,
     ) -> None:
         self.house = house
+        self.temporal = temporal
+        self.task_queue = task_queue
         self._clock = clock
         self.submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
         self.relay = Relay(self.submissions, temporal, task_queue)
+        files = house.settings.data / "attachments"
+        self.attachments = Attachments(house.database, house.keys, files, clock, house.calendar)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        """Their own: who waits for the ledger's writer must not hold up who only reads."""
+        self._full = False
+        """The last submission found the ledger's disk full."""
+
+    @property
+    def watchdog(self) -> Watchdog:
+        return Watchdog(self.house.database, self.house.people, self._clock)
+
+    @property
+    def reconciler(self) -> Reconciler:
+        return Reconciler(self.submissions, self.house, self.temporal, self._clock, self.task_queue)
 
     @staticmethod
     def check(house: House) -> None:
@@ -54,14 +76,11 @@ class Front:
         if house.database.is_sqlite and not Path(str(house.database.url.database)).exists():
             return
         schema.check(house.database)
-        with house.database.reading() as session:
-            for order in (col(SubmissionRow.recorded_at), col(SubmissionRow.recorded_at).desc()):
-                if digest := session.exec(select(SubmissionRow.digest).order_by(order).limit(1)).first():
-                    house.keys.require(digest)
+        check_keys(house.database, house.keys)
 
     @staticmethod
     def make_room() -> None:
-        """Threads for a serving process: those that wait for the ledger's writer must not hold up those that read."""
+        """Threads for a serving process: so many may wait for the ledger's writer at a time."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="door"))
 
     def actor(self, id: str | None) -> Person:
@@ -71,6 +90,10 @@ class Front:
             raise Unauthenticated("unknown_actor")
         return person
 
+    def now(self) -> datetime:
+        """The present instant, UTC."""
+        return self._clock()
+
     def process(self, name: str) -> Process:
         if name not in PROCESSES:
             raise NotFound("not_found")
@@ -78,34 +101,80 @@ class Front:
 
     async def open(self, process: Process, facts: Case, by: Person, key: str | None = None) -> Receipt:
         """Open a case, or find it open already. The receipt says `pending` when the engine has not taken it in time."""
-        return await self.relay.send(_or_busy(lambda holder: self.submissions.open(process, facts, by, key, holder)))
+        return await self.relay.send(
+            self._or_refused(lambda holder: self.submissions.open(process, facts, by, key, holder))
+        )
 
     async def hand_in(
         self, process: Process, case: str, form: Form, by: Person, task: str | None = None, key: str | None = None
     ) -> Receipt:
         """Hand a form in. The receipt says `refused` when the desk did not take it, `pending` when it has not decided."""
-        return await self.relay.send(
-            _or_busy(lambda holder: self.submissions.hand_in(process, case, form, by, task, key, holder))
-        )
+        task = task and task_of(task)
+        if "task" in type(form).model_fields:
+            form = form.model_copy(update={"task": task_of(form.task)})  # type: ignore[attr-defined]
+        try:
+            return await self.relay.send(
+                self._or_refused(lambda holder: self.submissions.hand_in(process, case, form, by, task, key, holder))
+            )
+        except NotFound as error:
+            raise await self.look(by, lambda views: views.missing(case)) from error
+
+    def taken(self, receipt: Receipt) -> Receipt:
+        """The receipt of what was taken. Conflict, with the desk's reason, where it was refused."""
+        if receipt.refusal:
+            raise Conflict(receipt.refusal.code, **spoken(receipt.refusal.values, self.house.calendar))
+        return receipt
 
     async def alive(self) -> None:
-        """Raises unless the ledger can be read and its schema is the one this release knows."""
-        await asyncio.to_thread(schema.check, self.house.database)
+        """Raises unless the ledger can be read, its schema is the one this release knows, and its disk is not full."""
+        await self._reading(self._check_ledger)
 
     async def look(self, reader: Person, at: Callable[[Views], T]) -> T:
         """Read the ledger as this person may."""
-        return await asyncio.to_thread(self._look, reader, at)
+        return await self._reading(lambda: self._look(reader, at))
+
+    async def write(self, act: Callable[[Session, datetime], T]) -> T:
+        """Write the ledger: one short transaction, given the present instant, UTC. Begun anew where somebody was faster."""
+        return await asyncio.to_thread(self._write, act)
+
+    @once_more
+    def _write(self, act: Callable[[Session, datetime], T]) -> T:
+        with self.house.database.writing() as session:
+            return act(session, self._clock())
+
+    async def _reading(self, read: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     def _look(self, reader: Person, at: Callable[[Views], T]) -> T:
         with self.house.database.reading() as session:
-            return at(Views(session, self.house.keys, self.house.calendar, reader, self._clock()))
+            return at(Views(session, self.house.keys, self.house.calendar, reader, self._clock(), self.house.people))
+
+    def _check_ledger(self) -> None:
+        schema.check(self.house.database)
+        if self._full:
+            with self.house.database.writing() as session:  # changes nothing, and needs the disk all the same
+                session.connection().execute(text("UPDATE alembic_version SET version_num = version_num"))
+            self._full = False
+
+    def _or_refused(self, commit: Callable[[str | None], Receipt]) -> Callable[[str | None], Receipt]:
+        """A commit that says as a refusal what the ledger's database fails with."""
+
+        def committed(holder: str | None) -> Receipt:
+            try:
+                receipt = commit(holder)
+            except OperationalError as error:
+                refused = of_ledger(error)
+                self._full |= isinstance(refused, Full)
+                raise refused from error
+            self._full = False
+            return receipt
+
+        return committed
 
 
-def _or_busy(commit: Callable[[str | None], Receipt]) -> Callable[[str | None], Receipt]:
-    def committed(holder: str | None) -> Receipt:
-        try:
-            return commit(holder)
-        except OperationalError as error:
-            raise Busy("busy") from error
-
-    return committed
+def task_of(name: str) -> str:
+    """The key of a task that somebody calls by its name: `解决方案（2）` is `solution-2`. What is no name stays as it is."""
+    called, _, nth = name.replace("(", "（").rstrip("）)").partition("（")
+    forms = [form for process in PROCESSES.values() for form in process.submittable]
+    keys = {say("form", form, language): form for form in forms for language in LANGUAGES}
+    return keys[called] + (f"-{nth}" if nth else "") if called in keys else name

@@ -129,6 +129,7 @@ class Desk:
         self._ahead: list[Form] = []  # forms of a bundle whose tasks are still to come
         self._outcomes: dict[str, Outcome] = {}
         self._anchors: dict[datetime, str] = {}
+        self._refused: dict[str, Refusal] = {}  # what the ledger does not know yet
         self._journal: list[AnyEntry] = []  # what happened and is not in the ledger yet
         self._cause: Submission
         self._past: list[Submission] = []  # what was decided before this run and is still to be recalled
@@ -226,8 +227,8 @@ class Desk:
     @workflow.update
     async def submit(self, submission: Submission) -> Outcome:
         """Decide a submission; returns once the ledger shows it. A known id gets its old outcome."""
+        await workflow.wait_condition(lambda: self._kept)  # a rebuilt case first recalls what it has decided
         if submission.form == OPENING:
-            await workflow.wait_condition(lambda: self._kept)
             return self._outcomes.get(submission.id) or Outcome(refused=Refusal(code="already_open"))
         async with self._turn:
             if submission.id not in self._outcomes:
@@ -237,7 +238,7 @@ class Desk:
 
     @submit.validator
     def _may_be_taken(self, submission: Submission) -> None:
-        if submission.id in self._outcomes or submission.form == OPENING:
+        if submission.id in self._outcomes or submission.form == OPENING or not self._kept:
             return
         if refused := self._objection(submission):
             raise ApplicationError(refused.code, refused.model_dump(), type="Refused", non_retryable=True)
@@ -247,6 +248,11 @@ class Desk:
         """The open tasks, for operators; screens read the ledger."""
         return [key for key, owed in self._owed.items() if owed.is_open]
 
+    @workflow.query
+    def taken(self) -> list[str]:
+        """The submissions it has decided, for the reconciler."""
+        return list(self._outcomes)
+
     # Deciding
 
     async def _take(self, submission: Submission) -> None:
@@ -255,6 +261,7 @@ class Desk:
         refused = self._objection(submission)
         self._outcomes[submission.id] = Outcome(refused=refused)
         if refused:
+            self._refused[submission.id] = refused
             return
         self._cause = submission
         self._anchors[submission.at] = submission.form
@@ -423,8 +430,9 @@ class Desk:
         """Let everything this instant causes happen, then carry it to the ledger in one transaction."""
         await workflow.wait_condition(lambda: True)
         while self._journal:
-            entries, self._journal = self._journal, []
-            await self._in_ledger(Ledger.record, Recording(case=workflow.info().workflow_id, entries=entries))
+            recording = Recording(case=workflow.info().workflow_id, entries=self._journal, refused=self._refused)
+            self._journal, self._refused = [], {}
+            await self._in_ledger(Ledger.record, recording)
 
     async def _in_ledger(self, method: Any, argument: Any) -> Any:
         """Write locally, which costs one event of history; when that fails for seconds, as an activity that never gives up."""

@@ -1,0 +1,123 @@
+"""What those who watch have found: told to the administrators once, kept until it is gone."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlmodel import Session, col, func, or_, select
+
+from models.people import Directory, Role
+from models.tables import AlarmRow, NoticeRow, WatchRow
+
+QUIET = timedelta(minutes=10)
+"""After a notice of one kind, the next of that kind waits so long and tells of all that came meanwhile."""
+NAMED = 3
+"""So many cases are named in a notice; `kefu doctor` names all."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that does not go as it should: its kind, what it is about, since when (UTC)."""
+
+    kind: str
+    about: str
+    since: datetime
+    case: str | None = None
+    repaired: bool = False
+    """It was put right as soon as it was found."""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.about}"
+
+
+def keep(
+    session: Session, watch: str, kinds: Collection[str], findings: Iterable[Finding], people: Directory, now: datetime
+) -> list[Finding]:
+    """Write a round of one watch, which looked at `now`: what is gone of the kinds it looks for, what is new, and who is
+    told. Returns the new.
+
+    A thing is told once, however many rounds find it. Told again only when it was gone and has come back.
+    """
+    found = {finding.key: finding for finding in findings}
+    new = dict(found)
+    looked_at = {*kinds, *(finding.kind for finding in found.values())}
+    is_open = col(AlarmRow.cleared_at).is_(None)
+    for alarm in session.exec(select(AlarmRow).where(is_open, col(AlarmRow.kind).in_(looked_at))):
+        if alarm.key in found:
+            del new[alarm.key]
+        elif (
+            alarm.kind in kinds and alarm.raised_at < now
+        ):  # another watch may have looked after us, and written before
+            alarm.cleared_at = now
+    if new:
+        gone_since = select(AlarmRow.key).where(col(AlarmRow.cleared_at) >= now, col(AlarmRow.key).in_(new))
+        for key in set(session.exec(gone_since)):
+            del new[key]
+    session.add_all(
+        AlarmRow(
+            key=finding.key,
+            kind=finding.kind,
+            case_id=finding.case,
+            data=finding.data,
+            since=finding.since,
+            raised_at=now,
+            cleared_at=now if finding.repaired else None,
+        )
+        for finding in new.values()
+    )
+    session.flush()
+    for kind in sorted(looked_at):
+        _tell(session, kind, people, now)
+    session.merge(WatchRow(name=watch, at=now))
+    return list(new.values())
+
+
+def _tell(session: Session, kind: str, people: Directory, now: datetime) -> None:
+    """One notice for all that nobody was told of yet, unless there was one just now. What went by itself is no news any more."""
+    is_news = or_(col(AlarmRow.cleared_at).is_(None), AlarmRow.cleared_at == AlarmRow.raised_at)
+    of_kind = select(AlarmRow).where(AlarmRow.kind == kind, col(AlarmRow.told_at).is_(None), is_news)
+    untold = list(session.exec(of_kind.order_by(col(AlarmRow.since), col(AlarmRow.id))))
+    last = session.exec(select(func.max(AlarmRow.told_at)).where(AlarmRow.kind == kind)).one()
+    if not untold or (last and now - last < QUIET):
+        return
+    cases = list(dict.fromkeys(alarm.case_id for alarm in untold if alarm.case_id))
+    first = min(alarm.id or 0 for alarm in untold)
+    for person in people.people:
+        if person.role is Role.ADMINISTRATOR:
+            session.add(
+                NoticeRow(
+                    person=person.id,
+                    key=f"alarm/{first}",
+                    what="alarm",
+                    case_id=cases[0] if len(cases) == 1 else None,
+                    created_at=now,
+                    delivered_at=now,
+                    data={
+                        "alarm": kind,
+                        "count": len(untold),
+                        "cases": cases[:NAMED],
+                        "since": untold[0].since.isoformat(),
+                    },
+                )
+            )
+    for alarm in untold:
+        alarm.told_at = now
+
+
+def report(findings: Iterable[Finding]) -> None:
+    """Say new findings in the log: ids and codes only."""
+    for finding in findings:
+        log.error(
+            "alarm",
+            alarm=finding.kind,
+            about=finding.about,
+            case=finding.case,
+            since=finding.since.isoformat(),
+            repaired=finding.repaired,
+        )

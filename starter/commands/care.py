@@ -1,0 +1,117 @@
+"""Commands for looking after the desk: is all well, and what to do where it is not."""
+
+import sys
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from models.words import say
+from starter.commands.terminal import LANGUAGE, Data, out, with_front
+from starter.doctor import Examination, Fault, examine
+from starter.front import Front
+
+app = typer.Typer()
+
+SHOWN = 10
+"""Faults of one kind that are listed; all of them with --json."""
+PERIOD = timedelta(days=31)
+
+Day = Annotated[str | None, typer.Option(help="日期，如 2026-11-01 · a day of the calendar; from its beginning")]
+
+
+@app.command()
+def doctor(
+    since: Day = None,
+    until: Day = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="不逐个询问工单 · asks the engine for its list, not every case")
+    ] = False,
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """体检 · did everything happen that should have, once? Exit code 1 where anything did not. Changes nothing."""
+
+    async def act(front: Front) -> Examination:
+        zone, now = front.house.calendar, datetime.now(UTC)
+        begin = _day(since, zone, "--since") if since else now - PERIOD
+        end = _day(until, zone, "--until") if until else now + timedelta.resolution
+        if begin >= end:
+            raise SystemExit("--since 应早于 --until · --since must lie before --until")
+        return await examine(front, begin, end, now, quick=quick)
+
+    found: Examination = with_front(data, act)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _show(found)
+    raise typer.Exit(1 if found.faults else 0)
+
+
+@app.command()
+def reconcile(
+    everything: Annotated[
+        bool, typer.Option("--all", help="逐个询问工单，恢复备份之后用 · asks every case; after a restore")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """核对 · puts right where the engine is not what the ledger shows, and names the rest."""
+
+    async def act(front: Front) -> bool:
+        findings = await front.reconciler.round(everything)
+        for finding in findings:
+            out.print(f"{finding.about}  {say('alarm', finding.kind, LANGUAGE)}", markup=False)
+        out.print(say("screen", "reconciled" if findings else "all_well", LANGUAGE, count=len(findings)))
+        return all(finding.repaired for finding in findings)
+
+    raise typer.Exit(0 if with_front(data, act) else 1)
+
+
+@app.command()
+def rebuild(
+    case: str,
+    yes: Annotated[bool, typer.Option("--yes", help="不再询问 · do not ask")] = False,
+    data: Data = None,
+) -> None:
+    """重建 · starts an open case anew in the engine, from all that was decided in it. Nobody is told twice."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"{case}: 终止并按台账重建？· terminate its run and rebuild it from the ledger?", abort=True)
+
+    async def act(front: Front) -> None:
+        await front.reconciler.rebuild(case)
+
+    with_front(data, act)
+    out.print(f"{case}  ok", markup=False)
+
+
+def _show(found: Examination) -> None:
+    values = found.model_dump() | {
+        "rungs": "，".join(f"{say('rung', name, LANGUAGE)} {count}" for name, count in found.rungs.items()) or "0",
+        "slowest": round(found.slowest_system.total_seconds(), 1),
+        "since": f"{found.since.astimezone():%Y-%m-%d %H:%M}",
+        "until": f"{found.until.astimezone():%Y-%m-%d %H:%M}",
+    }
+    out.print(say("screen", "examined", LANGUAGE, **values), markup=False)
+    if found.cache_is_small:
+        out.print(say("screen", "small_cache", LANGUAGE, **values), markup=False)
+    by_kind: dict[str, list[Fault]] = defaultdict(list)
+    for fault in found.faults:
+        by_kind[fault.kind].append(fault)
+    for kind, faults in by_kind.items():
+        out.print(f"✗ {say('doctor', kind, LANGUAGE)}：{len(faults)}", markup=False)
+        for fault in faults[:SHOWN]:
+            words = [fault.number, fault.case, fault.about, *(f"{k}={v}" for k, v in fault.data.items() if v)]
+            out.print("   " + "  ".join(word for word in words if word), markup=False)
+        if len(faults) > SHOWN:
+            out.print(f"   … {len(faults) - SHOWN}（--json）", markup=False)
+    if not found.faults:
+        out.print(say("screen", "all_well", LANGUAGE), markup=False)
+
+
+def _day(text: str, zone: ZoneInfo, option: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), zone)
+    except ValueError as error:
+        raise SystemExit(f"{option}: {text!r} 应写作 2026-11-01 · must be like 2026-11-01") from error

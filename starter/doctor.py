@@ -1,0 +1,283 @@
+"""`kefu doctor`: did everything happen that should have, once, and is the ledger what the engine runs? It changes nothing."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from sqlmodel import Session, and_, col, func, or_, select
+from temporalio.service import RPCError
+
+from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
+from starter.front import Front
+from starter.reconciler import UNREACHABLE
+
+GRACE = timedelta(minutes=1)
+"""What is on its way for less than this is no fault."""
+SOON = timedelta(hours=1)
+NAMED = 1000
+"""So many cases are given with their business numbers."""
+
+
+class Fault(BaseModel):
+    """Something that should not be: what, in which case, and what is known of it. What to do is in the catalogue."""
+
+    kind: str
+    case: str | None = None
+    number: str | None = None
+    about: str | None = None
+    data: dict[str, Any] = {}
+
+
+class Examination(BaseModel):
+    """What the doctor found for a period (UTC, the end excluded)."""
+
+    since: datetime
+    until: datetime
+    at: datetime
+    cases: int = 0
+    submissions: int = 0
+    rungs: dict[str, int] = {}
+    """Planned rungs by what became of them: fired, or why not."""
+    late_people: int = 0
+    """Tasks of the period that were handed in after their due time, or are overdue now."""
+    late_system: int = 0
+    """Rungs that fired more than a minute after they could have."""
+    slowest_system: timedelta = timedelta(0)
+    cases_due_soon: int = 0
+    """Cases with a clock that rings within the hour: more than the workers' cache holds makes them slow."""
+    cache: int = 0
+    faults: list[Fault] = []
+
+    @property
+    def cache_is_small(self) -> bool:
+        return self.cases_due_soon > self.cache
+
+
+async def examine(front: Front, since: datetime, until: datetime, now: datetime, *, quick: bool = False) -> Examination:
+    """Look at all that was planned, sent or open in a period. `quick` asks the engine for its list, not every case."""
+    with front.house.database.reading() as session:
+        found = Ward(session, since, until, now).examined()
+    found.cache = front.house.settings.max_cached_workflows
+    try:
+        differences = [finding async for finding in front.reconciler.compare(everything=not quick)]
+    except (RPCError, RuntimeError) as error:
+        found.faults.append(Fault(kind=UNREACHABLE, data={"reason": type(error).__name__}))
+    else:
+        found.faults += [Fault(kind=finding.kind, case=finding.case, about=finding.about) for finding in differences]
+    return found
+
+
+class Ward:
+    """The ledger's side of it, in one view of the ledger."""
+
+    def __init__(self, session: Session, since: datetime, until: datetime, now: datetime) -> None:
+        self._session = session
+        self._since = since
+        self._until = until
+        self._now = now
+        self._rungs: Counter[str] = Counter()
+        self._late_system = 0
+        self._slowest = timedelta(0)
+
+    def examined(self) -> Examination:
+        faults = [*self._ladders(), *self._submissions(), *self._archives(), *self._notices(), *self._watches()]
+        numbers = self._numbers({fault.case for fault in faults if fault.case})
+        return Examination(
+            since=self._since,
+            until=self._until,
+            at=self._now,
+            cases=self._count(CaseRow, CaseRow.opened_at < self._until, self._was_open()),
+            submissions=self._count(SubmissionRow, *self._within(SubmissionRow.recorded_at)),
+            rungs=dict(sorted(self._rungs.items())),
+            late_people=self._late_people(),
+            late_system=self._late_system,
+            slowest_system=self._slowest,
+            cases_due_soon=self._due_soon(),
+            faults=[fault.model_copy(update={"number": numbers.get(fault.case or "")}) for fault in faults],
+        )
+
+    # Ladders
+
+    def _ladders(self) -> Iterator[Fault]:
+        """Every rung planned in the period: fired exactly once, or a reason why not."""
+        moves = self._instants("moved/")
+        closes = self._instants("closed/")
+        told = self._told()
+        rang = self._rang()
+        waiting: set[tuple[str, str, int]] = set()
+        for rung, task, entered_at in self._planned():
+            ladder = (rung.case_id, rung.task, rung.generation)
+            place = f"{rung.task}/{rung.generation}/{rung.rung}"
+            ended_at = moves.get((rung.case_id, f"moved/{rung.task}/{rung.generation + 1}")) or closes.get(
+                (rung.case_id, f"closed/{rung.task}")
+            )
+            if rung.fired_at:
+                kinds = [*self._wrong_with(rung, ended_at, told[rung.case_id, place], (rung.case_id, place) in rang)]
+                self._note(rung, entered_at)
+            else:
+                kinds = self._missed(rung, task, ended_at)
+                if kinds and ladder in waiting:  # it waits for the one before, and is no news
+                    kinds = []
+                elif kinds:
+                    waiting.add(ladder)
+            for kind in kinds:
+                yield Fault(kind=kind, case=rung.case_id, about=place, data=_instants_of(rung))
+
+    def _planned(self) -> Iterator[tuple[DeadlineRow, TaskRow, datetime | None]]:
+        of_task = and_(col(TaskRow.case_id) == DeadlineRow.case_id, col(TaskRow.key) == DeadlineRow.task)
+        order = (DeadlineRow.case_id, DeadlineRow.task, DeadlineRow.generation, DeadlineRow.rung)
+        rows = self._session.exec(
+            select(DeadlineRow, TaskRow, CaseRow.entered_at)
+            .join(TaskRow, of_task)
+            .join(CaseRow, col(CaseRow.id) == DeadlineRow.case_id)
+            .where(*self._within(DeadlineRow.planned_at))
+            .order_by(*(col(column) for column in order))
+        )
+        yield from rows
+
+    def _wrong_with(self, rung: DeadlineRow, ended_at: datetime | None, notices: int, rang: bool) -> Iterator[str]:
+        assert rung.fired_at
+        if rung.fired_at < rung.planned_at:
+            yield "rung_early"
+        if ended_at and ended_at <= rung.planned_at:
+            yield "rung_unfair"
+        if not rang or notices < (not rung.passed):
+            yield "rung_silent"
+        if notices > (not rung.passed):
+            yield "rung_doubled"
+
+    def _missed(self, rung: DeadlineRow, task: TaskRow, ended_at: datetime | None) -> list[str]:
+        """Nothing fired: for a reason, or not yet, or it should have."""
+        if ended_at and ended_at <= rung.planned_at:
+            moved = rung.generation < task.generation
+            self._rungs["moved" if moved else "withdrawn" if task.state == "withdrawn" else "answered_in_time"] += 1
+            return []
+        if not ended_at and max(rung.planned_at, rung.armed_at) + GRACE > self._now:
+            self._rungs["not_yet"] += 1
+            return []
+        return ["rung_missed"]
+
+    def _note(self, rung: DeadlineRow, entered_at: datetime | None) -> None:
+        foreign = rung.passed and entered_at is not None and rung.planned_at < entered_at
+        self._rungs["before_it_came" if foreign else "overtaken" if rung.passed else "fired"] += 1
+        if rung.system_was_late and not foreign:
+            assert rung.fired_at
+            self._late_system += 1
+            heard_at = rung.delivered_at or rung.fired_at
+            self._slowest = max(self._slowest, heard_at - max(rung.planned_at, rung.armed_at))
+
+    def _instants(self, prefix: str) -> dict[tuple[str, str], datetime]:
+        """When tasks moved or closed: of the cases with rungs in the period."""
+        rows = self._session.exec(
+            select(EventRow.case_id, EventRow.key, EventRow.at).where(
+                col(EventRow.key).startswith(prefix), col(EventRow.case_id).in_(self._cases_with_rungs())
+            )
+        )
+        return {(case, key): at for case, key, at in rows}
+
+    def _rang(self) -> set[tuple[str, str]]:
+        rows = self._session.exec(
+            select(EventRow.case_id, EventRow.key).where(
+                col(EventRow.key).startswith("rung/"), col(EventRow.case_id).in_(self._cases_with_rungs())
+            )
+        )
+        return {(case, key.removeprefix("rung/")) for case, key in rows}
+
+    def _told(self) -> Counter[tuple[str, str]]:
+        """How many notices there are of each rung, to the person it fired for."""
+        rows = self._session.exec(
+            select(NoticeRow.case_id, NoticeRow.key).where(
+                col(NoticeRow.what).in_(("reminder", "overdue")), col(NoticeRow.case_id).in_(self._cases_with_rungs())
+            )
+        )
+        return Counter((case or "", key.removeprefix(f"{case}/")) for case, key in rows)
+
+    def _cases_with_rungs(self) -> Any:
+        return select(DeadlineRow.case_id).where(*self._within(DeadlineRow.planned_at)).distinct()
+
+    # The rest
+
+    def _submissions(self) -> Iterator[Fault]:
+        """Each is decided, and what was taken has left a trace."""
+        trace = select(EventRow.id).where(
+            EventRow.submission == SubmissionRow.id, EventRow.case_id == SubmissionRow.case_id
+        )
+        rows = self._session.exec(
+            select(SubmissionRow, CaseRow.entered_at, trace.exists())
+            .join(CaseRow)
+            .where(*self._within(func.coalesce(SubmissionRow.decided_at, SubmissionRow.recorded_at)))
+            .where(or_(SubmissionRow.state == "pending", (SubmissionRow.state == "decided") != trace.exists()))
+        )
+        kinds = {"decided": "decided_without_trace", "refused": "refused_yet_taken"}
+        for row, entered_at, _ in rows:
+            if row.state != "pending":
+                yield Fault(kind=kinds[row.state], case=row.case_id, about=row.id)
+            elif max(row.recorded_at, entered_at or row.recorded_at) + GRACE < self._now:
+                yield Fault(
+                    kind="submission_undecided", case=row.case_id, about=row.id, data={"attempts": row.attempts}
+                )
+
+    def _archives(self) -> Iterator[Fault]:
+        """Closed is archived, and nothing is owed any more."""
+        archived = select(ArchiveRow.case_id).where(ArchiveRow.case_id == CaseRow.id).exists()
+        owing = select(TaskRow.key).where(TaskRow.case_id == CaseRow.id, TaskRow.state == "open").exists()
+        rows = self._session.exec(
+            select(CaseRow.id, CaseRow.state, archived, owing)
+            .where(CaseRow.opened_at < self._until, self._was_open())
+            .where(or_((CaseRow.state == "archived") != archived, and_(CaseRow.state == "archived", owing)))
+        )
+        for case, state, kept, _ in rows:
+            kind = "archive_early" if state == "open" else "archive_owes" if kept else "archive_missing"
+            yield Fault(kind=kind, case=case)
+
+    def _notices(self) -> Iterator[Fault]:
+        rows = self._session.exec(
+            select(NoticeRow)
+            .join(SubmissionRow, col(SubmissionRow.id) == NoticeRow.submission, isouter=True)
+            .where(col(NoticeRow.delivered_at).is_(None), NoticeRow.created_at < self._now - GRACE)
+            .where(or_(col(NoticeRow.submission).is_(None), SubmissionRow.state != "pending"))
+            .where(*self._within(NoticeRow.created_at))
+        )
+        for row in rows:
+            yield Fault(kind="notice_unsent", case=row.case_id, about=str(row.id), data={"what": row.what})
+
+    def _watches(self) -> Iterator[Fault]:
+        """Somebody watches, and did so just now."""
+        last = self._session.exec(select(WatchRow.at).where(WatchRow.name == "watchdog")).first()
+        if last is None or last + GRACE < self._now:
+            yield Fault(kind="nobody_watches", data={"last": last.isoformat() if last else None})
+
+    def _late_people(self) -> int:
+        late = or_(
+            and_(TaskRow.state == "done", col(TaskRow.done_at) > TaskRow.due_at),
+            and_(TaskRow.state == "open", TaskRow.due_at < self._now),
+        )
+        return self._count(TaskRow, *self._within(TaskRow.due_at), late)
+
+    def _due_soon(self) -> int:
+        cases = (
+            select(func.count(func.distinct(DeadlineRow.case_id)))
+            .join(TaskRow, and_(col(TaskRow.case_id) == DeadlineRow.case_id, col(TaskRow.key) == DeadlineRow.task))
+            .where(TaskRow.state == "open", TaskRow.generation == DeadlineRow.generation)
+            .where(col(DeadlineRow.fired_at).is_(None), DeadlineRow.planned_at < self._now + SOON)
+        )
+        return self._session.exec(cases).one()
+
+    def _was_open(self) -> Any:
+        return or_(col(CaseRow.closed_at).is_(None), col(CaseRow.closed_at) >= self._since)
+
+    def _within(self, column: Any) -> tuple[Any, Any]:
+        return column >= self._since, column < self._until
+
+    def _count(self, table: Any, *conditions: Any) -> int:
+        return self._session.exec(select(func.count()).select_from(table).where(*conditions)).one()
+
+    def _numbers(self, cases: set[str]) -> dict[str, str]:
+        named = sorted(cases)[:NAMED]
+        return dict(self._session.exec(select(CaseRow.id, CaseRow.number).where(col(CaseRow.id).in_(named))).all())
+
+
+def _instants_of(rung: DeadlineRow) -> dict[str, Any]:
+    return {"planned_at": rung.planned_at.isoformat(), "fired_at": rung.fired_at and rung.fired_at.isoformat()}

@@ -1,0 +1,238 @@
+"""The reconciler: is what the ledger shows what the engine runs? It repairs what it can, and names the rest."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+from sqlmodel import col, select
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.database import once_more
+from models.tables import CaseRow, SubmissionRow
+from settings import House
+from starter.alarms import Finding, keep, report
+from starter.submissions import Submissions
+
+EVERY = timedelta(hours=1)
+GLANCE_EVERY = timedelta(seconds=20)
+"""Between two full rounds, what the engine itself reports is looked at as often as this."""
+SAMPLE = 20
+"""So many of the cases decided last are asked what they know. Had the engine gone back in time, one of them would tell."""
+ANSWER_WITHIN = timedelta(seconds=5)
+
+LOST, ENDED, BEHIND, AHEAD, LINGERING = "run_lost", "run_ended", "run_behind", "run_ahead", "run_lingers"
+FAILED, UNKNOWN, WEDGED, UNREACHABLE = "run_failed", "run_unknown", "run_wedged", "engine_unreachable"
+REPAIRED = (LOST, ENDED, BEHIND, AHEAD, LINGERING)
+"""Kinds that a round puts right: the case is started anew from the ledger, or its idle run is stopped."""
+NAMED = (FAILED, UNKNOWN)
+GLANCED = (WEDGED, UNREACHABLE)
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Compares the ledger's open cases with the engine's running ones. The ledger is what people see, so it prevails."""
+
+    def __init__(
+        self,
+        submissions: Submissions,
+        house: House,
+        client: Client,
+        clock: Callable[[], datetime],
+        task_queue: str,
+    ) -> None:
+        self._submissions = submissions
+        self._database = house.database
+        self._people = house.people
+        self._client = client
+        self._clock = clock
+        self._task_queue = task_queue
+
+    async def round(self, everything: bool = False) -> list[Finding]:
+        """Compare and repair. With `everything`, ask every open case what it knows: after a restore.
+
+        Raises RPCError or RuntimeError when the engine does not answer.
+        """
+        findings = [await self._repaired(finding) async for finding in self.compare(everything)]
+        await asyncio.to_thread(self._keep, [*REPAIRED, *NAMED, UNREACHABLE], findings)
+        return findings
+
+    async def glance(self) -> list[Finding]:
+        """What the engine itself says went wrong: runs ended from outside, and runs whose code fails."""
+        findings = [
+            *[await self._repaired(finding) async for finding in self._ended_lately()],
+            *[finding async for finding in self._wedged()],
+        ]
+        await asyncio.to_thread(self._keep, GLANCED, findings)
+        return findings
+
+    async def out_of_reach(self) -> None:
+        """The engine does not answer. The next glance or round that succeeds clears this."""
+        finding = Finding(UNREACHABLE, "engine", self._clock())
+        await asyncio.to_thread(self._keep, (), [finding])
+
+    @once_more
+    def _keep(self, kinds: Sequence[str], findings: list[Finding]) -> None:
+        with self._database.writing() as session:
+            new = keep(session, "reconciler", kinds, findings, self._people, self._clock())
+        report(new)
+
+    # Finding
+
+    async def compare(self, everything: bool) -> AsyncIterator[Finding]:
+        """Where the ledger and the engine differ, nothing touched."""
+        opened = await asyncio.to_thread(self._open_cases)
+        running = {run.id async for run in self._runs("ExecutionStatus = 'Running'")}
+        for case in opened.keys() - running:
+            if finding := await self._missing(case):
+                yield finding
+        for case in running - opened.keys():
+            if finding := await self._idle(case):
+                yield finding
+        asked = opened.keys() & running if everything else await asyncio.to_thread(self._decided_last)
+        went_back = False
+        for case in asked:
+            if finding := await self._differing(case):
+                went_back = True
+                yield finding
+        if went_back and not everything:
+            for case in (opened.keys() & running) - set(asked):
+                if finding := await self._differing(case):
+                    yield finding
+
+    def _open_cases(self) -> dict[str, datetime]:
+        """Open cases whose opening the engine has answered, and when they were opened."""
+        with self._database.reading() as session:
+            undecided = select(SubmissionRow.case_id).where(
+                SubmissionRow.state == "pending", SubmissionRow.form == "open"
+            )
+            rows = session.exec(
+                select(CaseRow.id, CaseRow.opened_at).where(CaseRow.state == "open", col(CaseRow.id).not_in(undecided))
+            )
+            return dict(rows.all())
+
+    def _decided_last(self) -> list[str]:
+        with self._database.reading() as session:
+            latest = session.exec(
+                select(SubmissionRow.case_id)
+                .join(CaseRow)
+                .where(CaseRow.state == "open", SubmissionRow.state == "decided")
+                .order_by(col(SubmissionRow.decided_at).desc())
+                .limit(SAMPLE)
+            )
+            return list(dict.fromkeys(latest))
+
+    async def _missing(self, case: str) -> Finding | None:
+        """An open case that is not among the running ones. The list may be a moment old: ask for the case itself."""
+        status = await self._status(case)
+        if status is WorkflowExecutionStatus.RUNNING:
+            return None
+        row = await asyncio.to_thread(self._row, case)
+        if row is None or row.state != "open":
+            return None
+        kinds = {None: LOST, WorkflowExecutionStatus.FAILED: FAILED, WorkflowExecutionStatus.COMPLETED: AHEAD}
+        return Finding(kinds.get(status, ENDED), case, row.opened_at, case)
+
+    async def _idle(self, case: str) -> Finding | None:
+        """A run whose case the ledger does not have open."""
+        row = await asyncio.to_thread(self._row, case)
+        if row is None:
+            return Finding(UNKNOWN, case, self._clock())
+        if row.state == "open":
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+                while await self._status(case) is WorkflowExecutionStatus.RUNNING:  # noqa: ASYNC110 — it may be about to end
+                    await asyncio.sleep(0.2)
+                return None
+        return Finding(LINGERING, case, row.closed_at or self._clock(), case)
+
+    async def _differing(self, case: str) -> Finding | None:
+        """A run that does not know what the ledger knows, or the other way round. One that cannot answer is no finding here."""
+        decided = await asyncio.to_thread(self._known, case, ("decided",))
+        handle = self._client.get_workflow_handle(case)
+        try:
+            taken: set[str] = set(await handle.query("taken", result_type=list[str], rpc_timeout=ANSWER_WITHIN))
+        except (RPCError, WorkflowQueryFailedError) as error:
+            log.warning("case.cannot_be_asked", case=case, reason=type(error).__name__)
+            return None
+        if decided - taken:
+            return Finding(BEHIND, case, self._clock(), case)
+        if taken - await asyncio.to_thread(self._known, case, ("pending", "decided", "refused")):
+            return Finding(AHEAD, case, self._clock(), case)
+        return None
+
+    async def _ended_lately(self) -> AsyncIterator[Finding]:
+        """Rounds find these too, an hour later."""
+        since = (self._clock() - 10 * GLANCE_EVERY).strftime("%Y-%m-%dT%H:%M:%SZ")
+        async for run in self._runs(
+            f"ExecutionStatus IN ('Terminated', 'TimedOut', 'Failed') AND CloseTime > '{since}'"
+        ):
+            row = await asyncio.to_thread(self._row, run.id)
+            if row and row.state == "open" and (finding := await self._missing(run.id)):
+                yield finding
+
+    async def _wedged(self) -> AsyncIterator[Finding]:
+        async for run in self._runs("TemporalReportedProblems IS NOT NULL AND ExecutionStatus = 'Running'"):
+            row = await asyncio.to_thread(self._row, run.id)
+            yield Finding(WEDGED, run.id, self._clock(), run.id if row else None)
+
+    def _runs(self, query: str) -> AsyncIterator[WorkflowExecution]:
+        return self._client.list_workflows(f"TaskQueue = '{self._task_queue}' AND {query}")
+
+    async def _status(self, case: str) -> WorkflowExecutionStatus | None:
+        """How the case's latest run stands; None when the engine has none."""
+        try:
+            return (await self._client.get_workflow_handle(case).describe()).status
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+
+    def _row(self, case: str) -> CaseRow | None:
+        with self._database.reading() as session:
+            return session.get(CaseRow, case)
+
+    def _known(self, case: str, states: Sequence[str]) -> set[str]:
+        with self._database.reading() as session:
+            ids = select(SubmissionRow.id).where(SubmissionRow.case_id == case, col(SubmissionRow.state).in_(states))
+            return set(session.exec(ids))
+
+    # Repairing
+
+    async def _repaired(self, finding: Finding) -> Finding:
+        if finding.kind not in REPAIRED or finding.case is None:
+            return finding
+        if finding.kind == LINGERING:
+            await self._stop(finding.case, "the ledger has archived it")
+        else:
+            await self.rebuild(finding.case)
+        return replace(finding, repaired=True)
+
+    async def rebuild(self, case: str) -> None:
+        """Start an open case anew from all that was decided in it. What the ledger holds already is not written twice."""
+        await self._stop(case, "rebuilt from the ledger")
+        start = await asyncio.to_thread(self._submissions.rebuilt, case)
+        with suppress(WorkflowAlreadyStartedError):  # somebody else has just done so
+            await self._client.start_workflow(
+                start.process,
+                start.opened,
+                id=case,
+                task_queue=self._task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                task_timeout=timedelta(seconds=5),
+            )
+        log.warning("case.rebuilt", case=case)
+
+    async def _stop(self, case: str, reason: str) -> None:
+        try:
+            await self._client.get_workflow_handle(case).terminate(reason=reason)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:  # there is none, or it has ended
+                raise

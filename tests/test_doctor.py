@@ -1,0 +1,190 @@
+"""`kefu doctor` finds what is planted, and nothing where nothing is wrong."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import Session, col, select
+
+from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from settings import House
+from starter.doctor import Examination, examine
+from tests.office import DAY, HOUR, Office, connected, eventually
+
+
+@pytest.fixture
+async def day(engine: str, house: House) -> AsyncIterator["Day"]:
+    """A day with a bit of everything, on the real server."""
+    async with Office(await connected(engine, house), house) as office:
+        await office.worker_comes()
+        day = Day(office)
+        await day.passes()
+        yield day
+
+
+class Day:
+    def __init__(self, office: Office) -> None:
+        self.office = office
+
+    async def passes(self) -> None:
+        office = self.office
+        received = (office.now() - timedelta(hours=25)).isoformat()
+        self.archived = await office.open()
+        await office.walk(self.archived)
+        self.late = await office.open(received_at=received)
+        await eventually(lambda: office.heard(self.late, "wang") == ["overdue/reply"])
+        self.answered = await office.open(received_at=received)
+        await eventually(lambda: office.heard(self.answered, "wang") == ["overdue/reply"])
+        await office.hand_in(self.answered, "reply", content="已致歉")
+        self.moved = await office.open()
+        due_at = (office.now() + 3 * DAY).isoformat()
+        await office.hand_in(self.moved, "extend", by="wang", task="reply", due_at=due_at, reason="等送检")
+        office.front.watchdog.round()
+
+    async def examined(self, **more: Any) -> Examination:
+        now = self.office.now()
+        return await examine(self.office.front, now - 7 * DAY, now + 30 * DAY, now, **more)
+
+    def spoil(self, plant: Callable[[Session], None]) -> None:
+        with self.office.house.database.writing() as session:
+            plant(session)
+
+    def rung(self, session: Session, case: str, rung: int, task: str = "reply", generation: int = 0) -> DeadlineRow:
+        return session.get_one(DeadlineRow, (case, task, generation, rung))
+
+    async def found(self, **more: Any) -> list[tuple[str, str | None]]:
+        return [(fault.kind, fault.case) for fault in (await self.examined(**more)).faults]
+
+
+async def test_where_all_is_well_nothing_is_found_and_everything_is_explained(day: Day):
+    found = await day.examined()
+    assert found.faults == []
+    assert found.cases == 4
+    assert found.rungs["fired"] == 2
+    assert found.rungs["overtaken"] == 2, "both reminders of the late replies"
+    assert found.rungs["moved"] == 3
+    assert {"answered_in_time", "not_yet"} <= found.rungs.keys()
+    assert found.late_people == 2
+    assert found.late_system == 0
+
+
+async def test_a_rung_that_did_not_fire(day: Day):
+    def plant(session: Session) -> None:
+        late = day.rung(session, day.late, 1)
+        late.fired_at = None
+        late.armed_at -= HOUR
+
+    day.spoil(plant)
+    assert await day.found() == [("rung_missed", day.late)]
+
+
+async def test_a_rung_that_the_answer_came_too_late_for_and_that_never_fired(day: Day):
+    day.spoil(lambda session: setattr(day.rung(session, day.answered, 1), "fired_at", None))
+    assert await day.found() == [("rung_missed", day.answered)]
+
+
+async def test_a_rung_that_fired_early(day: Day):
+    def plant(session: Session) -> None:
+        rung = day.rung(session, day.late, 1)
+        rung.fired_at = rung.planned_at - HOUR
+
+    day.spoil(plant)
+    assert await day.found() == [("rung_early", day.late)]
+
+
+async def test_a_rung_that_fired_although_the_work_was_in_time(day: Day):
+    def plant(session: Session) -> None:
+        closed = session.exec(select(EventRow).where(EventRow.case_id == day.answered, EventRow.key == "closed/reply"))
+        closed.one().at = day.rung(session, day.answered, 1).planned_at
+
+    day.spoil(plant)
+    assert await day.found() == [("rung_unfair", day.answered)]
+
+
+async def test_a_rung_that_told_twice_and_one_that_told_nobody(day: Day):
+    def plant(session: Session) -> None:
+        first, second = session.exec(select(NoticeRow).where(NoticeRow.what == "overdue").order_by(col(NoticeRow.id)))
+        session.add(NoticeRow(**first.model_dump(exclude={"id", "person"}), person="sun"))
+        session.delete(second)
+
+    day.spoil(plant)
+    assert sorted(await day.found()) == sorted([("rung_doubled", day.late), ("rung_silent", day.answered)])
+
+
+async def test_a_moved_task_whose_old_ladder_went_on(day: Day):
+    def plant(session: Session) -> None:
+        old = day.rung(session, day.moved, 1)
+        old.fired_at = old.planned_at
+
+    day.spoil(plant)
+    assert ("rung_unfair", day.moved) in await day.found()
+
+
+async def test_submissions_without_an_answer_or_a_trace(day: Day):
+    def plant(session: Session) -> None:
+        reply = session.exec(
+            select(SubmissionRow).where(SubmissionRow.form == "reply", SubmissionRow.case_id == day.answered)
+        ).one()
+        reply.state, reply.recorded_at = "pending", reply.recorded_at - HOUR
+        extend = session.exec(select(SubmissionRow).where(SubmissionRow.form == "extend")).one()
+        extend.state = "refused"
+        opening = session.exec(select(EventRow).where(EventRow.case_id == day.late, EventRow.key == "opened")).one()
+        for event in session.exec(select(EventRow).where(EventRow.submission == opening.submission)):
+            event.submission = None
+
+    day.spoil(plant)
+    assert sorted(await day.found(quick=True))[:3] == sorted(
+        [
+            ("decided_without_trace", day.late),
+            ("refused_yet_taken", day.moved),
+            ("submission_undecided", day.answered),
+        ]
+    )
+
+
+async def test_what_is_closed_and_not_archived(day: Day):
+    day.spoil(lambda session: session.delete(session.get_one(ArchiveRow, day.archived)))
+    assert await day.found() == [("archive_missing", day.archived)]
+
+
+async def test_what_is_archived_and_still_owes(day: Day):
+    day.spoil(lambda session: setattr(session.get_one(TaskRow, (day.archived, "record")), "state", "open"))
+    assert await day.found() == [("archive_owes", day.archived)]
+
+
+async def test_a_run_that_is_gone_and_one_that_lingers(day: Day):
+    await day.office.client.get_workflow_handle(day.late).terminate()
+
+    async def listed() -> bool:
+        return [
+            run
+            async for run in day.office.client.list_workflows(
+                f"WorkflowId = '{day.late}' AND ExecutionStatus = 'Terminated'"
+            )
+        ] != []
+
+    await eventually(listed)
+    assert await day.found() == [("run_ended", day.late)]
+    assert await day.found() == [("run_ended", day.late)], "it changes nothing"
+
+
+async def test_nobody_watches(day: Day):
+    now = day.office.now() + timedelta(minutes=2)
+    found = await examine(day.office.front, now - DAY, now, now)
+    assert "nobody_watches" in [fault.kind for fault in found.faults]
+
+
+async def test_a_cache_smaller_than_the_next_hour(day: Day):
+    day.spoil(lambda session: setattr(day.rung(session, day.moved, 0, generation=1), "planned_at", day.office.now()))
+    assert (await day.examined()).cases_due_soon >= 1
+    assert not (await day.examined()).cache_is_small
+    day.office.house.settings.max_cached_workflows = 0
+    assert (await day.examined()).cache_is_small
+
+
+async def test_a_case_is_looked_at_in_the_periods_it_was_open(day: Day):
+    now = day.office.now()
+    before = await examine(day.office.front, now - 30 * DAY, now - 8 * DAY, now)
+    assert (before.cases, before.submissions, before.rungs) == (0, 0, {})
+    assert CaseRow.__tablename__ == "cases"
