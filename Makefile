@@ -1,5 +1,5 @@
 # make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test test-postgres lint record lock clean
+.PHONY: demo test test-postgres chaos lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,10 +10,15 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+	$(BIN)/pytest -n0 -m fire
 
 # All tests once more, their ledgers on a PostgreSQL that is started for them, and storms of processes on both databases.
 test-postgres: $(READY)
-	KEFU_TEST_DATABASE=postgresql $(BIN)/pytest -m ""
+	KEFU_TEST_DATABASE=postgresql $(BIN)/pytest -m "not fire"
+
+# The product under a storm of kills, an outage and a crowd at its door, a scorecard at the end: make chaos SEED=7 CASES=300 KILLS=10
+chaos: $(READY)
+	$(BIN)/python -m tests.fire $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)) $(if $(KILLS),--kills $(KILLS))
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
