@@ -1,7 +1,8 @@
 """The one writer of facts: what happened to a case, in one transaction; and rungs, which fire only when nothing earlier waits."""
 
 import json
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -39,23 +40,36 @@ class Ledger:
     A timeout raises nothing in their threads: an exception in the middle of a driver's call ruins the connection.
     """
 
-    def __init__(self, database: Database, keys: KeyRing, people: Directory) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyRing,
+        people: Directory,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._database = database
         self._keys = keys
         self._people = people
+        self._clock = clock  # for when something was kept; when it happened, the case says
 
     @activity.defn(no_thread_cancel_exception=True)
     def record(self, recording: Recording) -> None:
         """Keep all that happened to a case in one instant, and what follows from it on the screens."""
         with self._database.writing() as session:
             case = locked(session, recording.case)
+            case.keys = self._keys.noted(case.keys)
             kept = self._kept(session, recording)
             for entry in recording.entries:
                 if entry.key not in kept:
                     self._apply(session, case, entry)
                 elif _content(entry) != kept[entry.key]:
                     log.error("ledger.fork", case=case.id, key=entry.key)  # two histories of one case: never expected
+            for submission, refusal in recording.refused.items():
+                session.get_one(SubmissionRow, submission).refusal = refusal.model_dump()
             session.flush()
+            opened = next((entry for entry in recording.entries if isinstance(entry, CaseOpened)), None)
+            if opened and opened.key not in kept and case.entered_at is None:
+                self._introduce(session, case, opened)
             case.due_at = session.exec(
                 select(func.min(TaskRow.due_at)).where(TaskRow.case_id == case.id, TaskRow.state == "open")
             ).one()
@@ -65,6 +79,7 @@ class Ledger:
         """Fire a rung, unless something recorded by then is still to be decided: then write nothing and hand that back."""
         with self._database.writing() as session:
             case = locked(session, due.case)
+            case.keys = self._keys.noted(case.keys)  # what this returns is sealed with it, whatever it is
             if earlier := self._undecided(session, due):
                 return Fired(earlier=earlier)
             deadline = session.get_one(DeadlineRow, (due.case, due.task, due.generation, due.rung))
@@ -74,9 +89,11 @@ class Ledger:
             if task.state != "open" or task.generation != due.generation:
                 log.warning("rung.too_late", case=case.id, task=due.task)  # an attempt that was given up long ago
                 return Fired(at=due.now)
-            self._fire(session, case, task, deadline, due)
+            told = self._fire(session, case, task, deadline, due)
             case.last_instant = max(case.last_instant, due.now)
-            return Fired(at=due.now)
+        for notice in told:
+            log.info("notice", what=notice.what, to=notice.person, case=case.id, task=due.task)
+        return Fired(at=due.now)
 
     def _undecided(self, session: Session, due: DueRung) -> list[Submission]:
         waiting = session.exec(
@@ -87,7 +104,10 @@ class Ledger:
         )
         return [as_submission(row) for row in waiting if row.id not in due.known]
 
-    def _fire(self, session: Session, case: CaseRow, task: TaskRow, deadline: DeadlineRow, due: DueRung) -> None:
+    def _fire(
+        self, session: Session, case: CaseRow, task: TaskRow, deadline: DeadlineRow, due: DueRung
+    ) -> list[NoticeRow]:
+        """Write that a rung fired; returns who hears: the ladder's person, and of a breach the owner, too."""
         deadline.planned_at, deadline.fired_at, deadline.passed = due.planned_at, due.now, due.silent
         deadline.person = task.owner if due.tell is Role.OWNER else self._who(due.tell, case)
         following = session.get(DeadlineRow, (due.case, due.task, due.generation, due.rung + 1))
@@ -104,23 +124,28 @@ class Ledger:
                 data={"rung": due.rung, "generation": due.generation, "role": due.tell, "person": deadline.person},
             )
         )
-        if not due.silent:
-            deadline.delivered_at = due.now
-            what = "reminder" if deadline.after_seconds < 0 else "overdue"
-            key = f"{case.id}/{due.task}/{due.generation}/{due.rung}"
-            session.add(
-                NoticeRow(
-                    person=deadline.person,
-                    key=key,
-                    what=what,
-                    case_id=case.id,
-                    task=due.task,
-                    created_at=due.now,
-                    delivered_at=due.now,
-                    data={"due_at": task.due_at.isoformat(), "owner": task.owner, "rung": due.rung},
-                )
+        if due.silent:
+            return []
+        deadline.delivered_at = max(due.now, self._clock())
+        data = {"due_at": task.due_at.isoformat(), "owner": task.owner, "role": due.tell, "rung": due.rung}
+        what = "reminder" if deadline.after_seconds < 0 else "overdue"
+        heard = {task.owner: "breached"} if what == "overdue" else {}
+        heard[deadline.person] = what
+        told = [
+            NoticeRow(
+                person=person,
+                key=f"{case.id}/{due.task}/{due.generation}/{due.rung}",
+                what=what,
+                case_id=case.id,
+                task=due.task,
+                created_at=due.now,
+                delivered_at=deadline.delivered_at,
+                data=data,
             )
-            log.info("notice", what=what, to=deadline.person, case=case.id, task=due.task)
+            for person, what in heard.items()
+        ]
+        session.add_all(told)
+        return told
 
     # What follows from an entry
 
@@ -156,7 +181,10 @@ class Ledger:
                 task.due_because = entry.because.model_dump(mode="json")
                 self._arm(session, case, entry, key, entry.generation, entry.rungs)
             case TaskReassigned(task=key):
-                self._task(session, case, key).owner = entry.person
+                task = self._task(session, case, key)
+                if task.owner not in (entry.person, entry.by):
+                    self._notify(session, case, entry, task.owner, "given_away", key, {"person": entry.person})
+                task.owner = entry.person
             case Told():
                 self._tell(session, case, entry)
             case CaseClosed():
@@ -197,17 +225,41 @@ class Ledger:
         )
 
     def _tell(self, session: Session, case: CaseRow, told: Told) -> None:
-        owner = self._task(session, case, told.task).owner if told.task and told.to is Role.OWNER else None
+        task = self._task(session, case, told.task) if told.task else None
+        owner = task.owner if task and told.to is Role.OWNER else None
+        person = told.person or owner or self._who(told.to, case)
+        data = {"by": told.by, **({"due_at": task.due_at.isoformat()} if task else {})}
+        self._notify(session, case, told, person, told.what, told.task, data, told.key)
+
+    def _introduce(self, session: Session, case: CaseRow, opened: CaseOpened) -> None:
+        """Each owner hears of a new case once, with what is due first."""
+        tasks = session.exec(select(TaskRow).where(TaskRow.case_id == case.id).order_by(col(TaskRow.due_at).desc()))
+        for owner, task in {task.owner: task for task in tasks}.items():
+            data = {"form": task.key, "due_at": task.due_at.isoformat()}
+            self._notify(session, case, opened, owner, "new", None, data)
+
+    def _notify(
+        self,
+        session: Session,
+        case: CaseRow,
+        cause: Entry,
+        person: str,
+        what: str,
+        task: str | None,
+        data: dict[str, str],
+        key: str | None = None,
+    ) -> None:
+        """A notice that goes out once its submission is decided."""
         session.add(
             NoticeRow(
-                person=told.person or owner or self._who(told.to, case),
-                key=told.key,
-                what=told.what,
+                person=person,
+                key=key or f"{what}/{task or '-'}/{cause.submission}",
+                what=what,
                 case_id=case.id,
-                task=told.task,
-                submission=told.submission,
-                created_at=told.at,
-                data={"by": told.by},
+                task=task,
+                submission=cause.submission,
+                created_at=cause.at,
+                data=data,
             )
         )
 
@@ -262,7 +314,7 @@ def whole_case(session: Session, case: CaseRow, keys: KeyRing) -> dict[str, Any]
 
     submissions = rows(SubmissionRow, SubmissionRow.recorded_at)
     return {
-        "case": case.model_dump(exclude={"leased_by", "leased_until", "last_instant"}),
+        "case": case.model_dump(exclude={"keys", "leased_by", "leased_until", "last_instant"}),
         "submissions": [
             {
                 **row.model_dump(include={"id", "form", "task", "by", "role", "recorded_at", "state"}),

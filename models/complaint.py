@@ -5,8 +5,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from models.forms import Bundle, Case, Code, FieldError, Form, Instant, Private, Text
 from models.tasks import Past, Process, Promise
@@ -18,7 +18,15 @@ Remedy = Literal["exchange", "return", "refund", "repair", "compensation", "apol
 Reached = Literal[
     "satisfied", "partly_satisfied", "dissatisfied", "unreachable", "refused_contact", "wrong_number", "rescheduled"
 ]
-Yuan = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+
+
+def _small_enough(amount: Decimal) -> Decimal:
+    if int(amount.as_tuple().exponent) > 12:  # a zero of any exponent has few digits
+        raise PydanticKnownError("decimal_max_digits", {"max_digits": 12})
+    return amount
+
+
+Yuan = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2), AfterValidator(_small_enough)]
 Span = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=366))]
 
 

@@ -5,6 +5,9 @@ from enum import StrEnum
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from models.words import LANGUAGES, say
 
 
 class Role(StrEnum):
@@ -51,24 +54,33 @@ class Directory(BaseModel):
         ids = [person.id for person in self.people]
         codes = {store.code for store in self.stores}
         for twice in {known for known in ids if ids.count(known) > 1}:
-            raise ValueError(f"person {twice!r} stands in the directory twice")
+            raise _unfit("person_twice", id=twice)
         for person in self.people:
             if person.role is Role.OWNER:
-                raise ValueError(f"person {person.id!r} cannot have the role 'owner'")
+                raise _unfit("nobody_is_owner", id=person.id)
             if person.role is Role.STORE and person.store is None:
-                raise ValueError(f"person {person.id!r} has the role 'store' and no store")
+                raise _unfit("store_without_store", id=person.id)
             if person.store and person.store not in codes:
-                raise ValueError(f"person {person.id!r} belongs to the unknown store {person.store!r}")
+                raise _unfit("store_of_nobody", id=person.id, store=person.store)
         for needed in (Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR, Role.ADMINISTRATOR):
             if not any(person.role is needed for person in self.people):
-                raise ValueError(f"nobody in the directory is {needed.value}: late work would reach nobody")
+                raise _unfit("nobody_is", needed=needed.value)
         return self
 
     def person(self, id: str) -> Person | None:
         return next((person for person in self.people if person.id == id), None)
 
+    def name(self, id: str) -> str:
+        """How a person is called; somebody who is gone by his id."""
+        person = self.person(id)
+        return person.name if person else id
+
+    def store(self, code: str | None) -> Store | None:
+        return next((known for known in self.stores if known.code == code), None)
+
     def region(self, store: str | None) -> str | None:
-        return next((known.region for known in self.stores if known.code == store), None)
+        known = self.store(store)
+        return known.region if known else None
 
     def resolve(self, role: Role, case: str, region: str | None, store: str | None) -> str:
         """The person who plays a role for a case: the store's or region's own first, spread evenly by case id where several could."""
@@ -76,3 +88,8 @@ class Directory(BaseModel):
         local = [person for person in able if region in person.regions or (store and person.store == store)]
         choice = local or able or [person for person in self.people if person.role is Role.ADMINISTRATOR]
         return choice[int(hashlib.sha256(case.encode()).hexdigest(), 16) % len(choice)].id
+
+
+def _unfit(code: str, **values: str) -> PydanticCustomError:
+    """What does not hold together, in both languages: whoever edits the file may read either."""
+    return PydanticCustomError(code, " · ".join(say("field", code, language, **values) for language in LANGUAGES))

@@ -4,43 +4,59 @@ Annotations here are evaluated when a route is made: no `from __future__ import 
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import create_model
-from pydantic_core import ErrorDetails
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from pydantic import Field, create_model
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.forms import LEDGER, Code, Form, Instant
+from models.forms import LEDGER, Code, FieldError, Form, Instant
 from models.people import Person
 from models.tasks import Process
 from models.words import Language, language_of, say
 from settings import LOOPBACK
+from starter import attachment_doors, customers, library, metrics, reference
 from starter.front import Front
-from starter.refusals import Busy, Conflict, Invalid, Refused, TooLarge
+from starter.papers import doors as papers
+from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
 from starter.submissions import Receipt
-from starter.views import CaseSummary, CaseView, NoticeView, Page, SubmissionView, TaskView
+from starter.views import CaseSummary, CaseView, NoticeView, Page, Part, SubmissionView, TaskView
 from workflows import PROCESSES
 
 BODY_LIMIT = 128 * 1024
 PROBLEM = "application/problem+json"
-CASE_ID = r"^[a-z_]+-[0-9a-z]{10}$"
 
 log = structlog.get_logger()
 
-CaseId = Annotated[str, Path(pattern=CASE_ID, description="工单编号 · the case's id")]
+CaseId = Annotated[Code, Path(description="工单编号 · the case's id")]
 Key = Annotated[
     Code | None,
     Header(alias="Idempotency-Key", description="提交编号，重发时不变 · the submission's id, the same on every retry"),
 ]
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(max_length=500)]
+
+
+class CaseQuery(Part):
+    process: Literal[tuple(PROCESSES)] | None = None  # type: ignore[valid-type]
+    state: Literal["open", "archived"] | None = None
+    store: Code | None = None
+    region: Code | None = None
+    owner: Code | None = None
+    since: Instant | None = Field(default=None, alias="from")
+    until: Instant | None = Field(default=None, alias="to")
+    q: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
+
+
+class TaskQuery(Part):
+    owner: Code | None = None
+    state: Literal["open", "done", "withdrawn"] = "open"
+    due_before: Instant | None = None
 
 
 class CaseAnswer(CaseView):
@@ -56,6 +72,8 @@ def build(front: Front) -> FastAPI:
         title="Kefu 客服",
         version="0.1.0",
         description="登记工单、提交表单、查看待办。Open cases, hand in forms, see what is due.",
+        docs_url=None,  # its viewer, and that of /redoc, would come from another host
+        redoc_url=None,
         responses={
             status: {"description": text, "content": {PROBLEM: {"schema": PROBLEM_SCHEMA}}}
             for status, text in {"4XX": "refused, with the reason", "5XX": "failed, nothing half-done"}.items()
@@ -72,13 +90,26 @@ def build(front: Front) -> FastAPI:
         for form in process.submittable.values():
             _add_form(router, front, process, form, who)
     _add_reading(router, front, who)
+    papers.add(router, front, who)
+    attachment_doors.add_to(router, front.attachments, who)
+    customers.add_routes(router, front, who)
+    library.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])
     async def health() -> dict[str, str]:
-        """Alive, and able to read the ledger."""
+        """Alive, and able to read the ledger; to write it, too, where the last submission could not be."""
         await front.alive()
         return {"status": "ok"}
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(reference.page(app.openapi()), headers={"Content-Security-Policy": reference.POLICY})
+
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
+    def show_metrics() -> Response:
+        """Numbers for Prometheus: what is open, overdue, undecided, unsent; the alarms; and when somebody last watched."""
+        return PlainTextResponse(metrics.exposition(front.house.database), media_type=metrics.CONTENT_TYPE)
 
     _speak_in_problems(app)
     app.add_middleware(BodyLimit)
@@ -107,8 +138,7 @@ def _add_opening(router: APIRouter, front: Front, process: Process, who: Any) ->
 
 
 def _add_form(router: APIRouter, front: Front, process: Process, form: type[Form], who: Any) -> None:
-    names_task = "task" in form.model_fields
-    body_model = form if names_task or form not in process.forms else _with_task(form)
+    body_model = _body_of(process, form)
 
     @router.post(
         f"/cases/{process.name}/{{case}}/{form.form}",
@@ -124,18 +154,25 @@ def _add_form(router: APIRouter, front: Front, process: Process, form: type[Form
         return await _answer(front, by, receipt, response, 200)
 
 
-def _with_task(form: type[Form]) -> type[Form]:
-    """The form's body with `task`, for where several of one form are open."""
+@cache
+def _body_of(process: Process, form: type[Form]) -> type[Form]:
+    """The form, with `task` for where several of one form are open; an act has its own."""
+    if "task" in form.model_fields or form not in process.forms:
+        return form
     return create_model(form.__name__, __base__=form, __doc__=form.__doc__, task=(Code | None, None))
 
 
-async def _answer(front: Front, by: Person, receipt: Receipt, response: Response, status: int) -> CaseAnswer:
-    """The case as the ledger shows it now; 202 while the submission is being processed."""
-    if receipt.refusal:
-        raise Conflict(receipt.refusal.code, **receipt.refusal.values)
+async def _answer(front: Front, by: Person, receipt: Receipt, response: Response, status: int) -> Any:
+    """The case as the ledger shows it now; 202 while the submission is being processed, and where it cannot be shown."""
+    receipt = front.taken(receipt)
+    sent = {"submission": receipt.submission, "submission_state": receipt.state}
     response.status_code = 202 if receipt.state == "pending" else status
-    view = await front.look(by, lambda views: views.case(receipt.case))
-    return CaseAnswer(**dict(view), submission=receipt.submission, submission_state=receipt.state)
+    try:
+        view = await front.look(by, lambda views: views.case(receipt.case))
+    except Exception as error:  # it is committed: whatever fails now, its sender must not hear that it was not taken
+        log.error("answer.failed", case=receipt.case, submission=receipt.submission, exc_info=_without_values(error))
+        return JSONResponse({"case": receipt.case, **sent}, 202, {"Location": f"/api/cases/{receipt.case}"})
+    return CaseAnswer(**dict(view), **sent)
 
 
 # Doors for looking
@@ -143,59 +180,23 @@ async def _answer(front: Front, by: Person, receipt: Receipt, response: Response
 
 def _add_reading(router: APIRouter, front: Front, who: Any) -> None:
     @router.get("/cases", tags=["lists"], summary="工单列表 · cases, the soonest due first")
-    async def list_cases(
-        by: who,
-        process: Code | None = None,
-        state: Annotated[str | None, Query(pattern="^(open|archived)$")] = None,
-        store: Code | None = None,
-        region: Code | None = None,
-        owner: Code | None = None,
-        since: Annotated[Instant | None, Query(alias="from")] = None,
-        until: Annotated[Instant | None, Query(alias="to")] = None,
-        q: Annotated[str | None, Query(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")] = None,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-    ) -> Page[CaseSummary]:
-        return await front.look(
-            by,
-            lambda views: views.cases(
-                process=process,
-                state=state,
-                store=store,
-                region=region,
-                owner=owner,
-                since=since,
-                until=until,
-                q=q,
-                limit=limit,
-                cursor=cursor,
-            ),
-        )
+    async def list_cases(by: who, wanted: Annotated[CaseQuery, Query()]) -> Page[CaseSummary]:
+        return await front.look(by, lambda views: views.cases(**dict(wanted)))
 
     @router.get("/cases/{case}", tags=["lists"], summary="工单 · a case, its tasks, clocks and timeline")
     async def show_case(case: CaseId, by: who) -> CaseView:
         return await front.look(by, lambda views: views.case(case))
 
     @router.get("/tasks", tags=["lists"], summary="待办列表 · tasks, the soonest due first")
-    async def list_tasks(
-        by: who,
-        owner: Code | None = None,
-        state: Annotated[str, Query(pattern="^(open|done|withdrawn)$")] = "open",
-        due_before: Instant | None = None,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-    ) -> Page[TaskView]:
-        return await front.look(
-            by,
-            lambda views: views.tasks(owner=owner, state=state, due_before=due_before, limit=limit, cursor=cursor),
-        )
+    async def list_tasks(by: who, wanted: Annotated[TaskQuery, Query()]) -> Page[TaskView]:
+        return await front.look(by, lambda views: views.tasks(**dict(wanted)))
 
     @router.get("/notices", tags=["lists"], summary="消息 · your inbox, the latest first")
     async def list_notices(
-        by: who, limit: Limit = 50, cursor: Cursor = None, accept_language: Annotated[str | None, Header()] = None
+        by: who, part: Annotated[Part, Query()], accept_language: Annotated[str | None, Header()] = None
     ) -> Page[NoticeView]:
         language = language_of(accept_language)
-        return await front.look(by, lambda views: views.notices(language=language, limit=limit, cursor=cursor))
+        return await front.look(by, lambda views: views.notices(language=language, **dict(part)))
 
     @router.get("/submissions/{submission:path}", tags=["lists"], summary="提交 · what became of a submission")
     async def show_submission(submission: Code, by: who) -> SubmissionView:
@@ -224,10 +225,12 @@ PROBLEM_SCHEMA = {
     },
 }
 TITLES = {401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict"} | {
+    408: "Request Timeout",
     413: "Content Too Large",
     422: "Unprocessable Content",
     500: "Internal Server Error",
     503: "Service Unavailable",
+    507: "Insufficient Storage",
 }
 
 
@@ -257,17 +260,11 @@ def _speak_in_problems(app: FastAPI) -> None:
         return language_of(request.headers.get("accept-language"))
 
     async def refused(request: Request, error: Refused) -> Response:
-        if isinstance(error, Invalid):
-            spoken = [
-                {"field": e.field, "code": e.code, "reason": say("field", e.code, language(request), **e.values)}
-                for e in error.errors
-            ]
-            return problem(error.status, error.code, language(request), errors=spoken)
-        return problem(error.status, error.code, language(request), error.values)
+        errors = [spelt(e, language(request)) for e in error.errors] if isinstance(error, Invalid) else None
+        return problem(error.status, error.code, language(request), error.values, errors)
 
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors: list[ErrorDetails] = list(error.errors())
-        return problem(422, "invalid", language(request), errors=[field_error(e, language(request)) for e in errors])
+        return await refused(request, Invalid(field_errors(error.errors(), _form_at(request))))
 
     async def http(request: Request, error: HTTPException) -> Response:
         code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "not_json")
@@ -275,7 +272,7 @@ def _speak_in_problems(app: FastAPI) -> None:
 
     async def busy(request: Request, error: OperationalError) -> Response:
         log.warning("ledger.busy", reason=type(error.orig).__name__)
-        return problem(Busy.status, "busy", language(request))
+        return await refused(request, of_ledger(error))
 
     async def failed(request: Request, error: Exception) -> Response:
         trace = f"{id(request):x}"
@@ -293,15 +290,15 @@ def _speak_in_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-def field_error(error: ErrorDetails, language: Language = "zh") -> dict[str, str]:
-    """A pydantic error as people read it: the field, and the reason without the value."""
-    place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
-    context = {name: str(value) for name, value in error.get("ctx", {}).items() if name != "error"}
-    return {
-        "field": ".".join(place) or "body",
-        "code": error["type"],
-        "reason": say("field", error["type"], language, **context),
-    }
+def spelt(error: FieldError, language: Language = "zh") -> dict[str, str]:
+    """A field's error in the reader's language."""
+    return {"field": error.field, "code": error.code, "reason": say("field", error.code, language, **error.values)}
+
+
+def _form_at(request: Request) -> Any:
+    """What the address takes, where it takes anything."""
+    bodies = request.scope["route"].dependant.body_params
+    return bodies[0].field_info.annotation if bodies else None
 
 
 def _without_values(error: Exception) -> Any:
@@ -316,7 +313,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or attachment_doors.takes_files(scope):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])

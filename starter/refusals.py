@@ -7,10 +7,18 @@ Refused
 ├── Conflict         409  against the order of things, or a number or key used before
 ├── TooLarge         413  a body over the limit
 ├── Invalid          422  a field that does not hold: which, and why
-└── Busy             503  the ledger cannot be written right now; nothing was taken
+├── Busy             503  the ledger cannot be written right now; nothing was taken
+└── Full             507  the ledger's disk is full; nothing was taken
 """
 
-from typing import ClassVar
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, get_args
+
+from psycopg.errors import DiskFull
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+from sqlalchemy.exc import OperationalError
 
 from models.forms import FieldError
 
@@ -54,8 +62,44 @@ class Invalid(Refused):
         self.errors = errors
 
 
+def field_errors(errors: Iterable[ErrorDetails], model: Any = None) -> list[FieldError]:
+    """pydantic's errors as people read them: the field and the reason, without what was sent.
+
+    The name of a field that there is not may be a piece of that, too: its place is named, and what `model` has there.
+    """
+    found = []
+    for error in errors:
+        place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+        values = {name: str(value) for name, value in error.get("ctx", {}).items() if name != "error"}
+        if error["type"] == "extra_forbidden":
+            place.pop()
+            values["known"] = ", ".join(_fields_at(model, place))
+        if "expected" in values:
+            values["expected"] = values["expected"].replace(" or ", ", ")
+        found.append(FieldError(field=".".join(place) or str(error["loc"][0]), code=error["type"], values=values))
+    return found
+
+
+def _fields_at(model: Any, place: Sequence[str]) -> list[str]:
+    for part in place:
+        kind = model.model_fields[part].annotation
+        model = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+    return list(model.model_fields) if model else []
+
+
 class Busy(Refused):
     status = 503
+
+
+class Full(Refused):
+    status = 507
+
+
+def of_ledger(error: OperationalError) -> Refused:
+    """What a failure of the ledger's database means for the sender."""
+    cause = error.orig
+    full = isinstance(cause, DiskFull) or getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return Full("full") if full else Busy("busy")
 
 
 __all__ = [
@@ -63,9 +107,12 @@ __all__ = [
     "Conflict",
     "FieldError",
     "Forbidden",
+    "Full",
     "Invalid",
     "NotFound",
     "Refused",
     "TooLarge",
     "Unauthenticated",
+    "field_errors",
+    "of_ledger",
 ]

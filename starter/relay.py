@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
@@ -37,32 +37,42 @@ class Undelivered(Exception):
     """Temporal gave no answer: not refused, not taken, to be sent again."""
 
 
+class TheDeskFailed(Undelivered):
+    """The engine answered: the case's own desk is broken."""
+
+
 class Gone(Undelivered):
     """Temporal does not run the case, or no more. Only then may the ledger decide: what it shows of a running case may be
     the trace of a killed worker, which the case itself does not know yet."""
 
 
 class Breaker:
-    """Knows that the engine does not answer, so that the doors need not wait to find out. Lets one try through now and then."""
+    """Knows that the engine does not answer, so that the doors need not wait to find out. Lets one try through now and then.
+
+    It takes the silence of several cases: that of one, however often it is tried, is that case's own.
+    """
 
     def __init__(self, after: int = 3, probe_every: float = 5.0) -> None:
         self._after = after
         self._probe_every = probe_every
-        self._failures = 0
+        self._silent: set[str] = set()
         self._probe_at = 0.0
 
     def lets_through(self) -> bool:
-        if self._failures < self._after:
+        if len(self._silent) < self._after:
             return True
         if monotonic() < self._probe_at:
             return False
         self._probe_at = monotonic() + self._probe_every
         return True
 
-    def note(self, answered: bool) -> None:
-        self._failures = 0 if answered else self._failures + 1
-        if self._failures == self._after:
-            self._probe_at = monotonic() + self._probe_every
+    def note(self, case: str, answered: bool) -> None:
+        if answered:
+            self._silent.clear()
+        elif case not in self._silent:
+            self._silent.add(case)
+            if len(self._silent) == self._after:
+                self._probe_at = monotonic() + self._probe_every
 
 
 class Relay:
@@ -79,17 +89,18 @@ class Relay:
         """Commit a submission, then wait at most two seconds for what becomes of it. `pending` means: being processed.
 
         `commit` is given the name under which the case's lease may be taken along, or None when nobody is to wait.
+        Once it has committed, nothing that goes wrong here makes it undone: the receipt says `pending`.
         """
         holder = secrets.token_hex(4) if self.breaker.lets_through() else None
+        until = asyncio.get_running_loop().time() + ANSWER_WITHIN
         receipt = await asyncio.to_thread(commit, holder)
         if holder and receipt.state == "pending":
-            with suppress(TimeoutError, OperationalError):
-                async with asyncio.timeout(ANSWER_WITHIN):
+            with _whatever_happens(receipt), suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
                     receipt = await self._decided(receipt, holder)
-        if receipt.state == "pending":
-            with suppress(OperationalError):  # it is committed: a busy ledger makes it no less so
-                later = await asyncio.to_thread(self._submissions.defer, receipt.submission)
-                receipt = replace(later, first=receipt.first)
+        if receipt.first and receipt.state == "refused":
+            with _whatever_happens(receipt):
+                await asyncio.to_thread(self._submissions.heard, receipt.submission)
         return receipt
 
     async def _decided(self, receipt: Receipt, holder: str) -> Receipt:
@@ -125,18 +136,18 @@ class Relay:
             try:
                 refusal = await self._answer_to(case, delivery)
             except Undelivered as reason:
-                ended = isinstance(reason, Gone)
+                ended, answered = isinstance(reason, Gone), isinstance(reason, Gone | TheDeskFailed)
                 if not ended or not await asyncio.to_thread(
                     self._submissions.decide_without_engine, submission, holder
                 ):
                     level = log.error if ended else log.warning  # the ledger has an open case that nobody runs
                     level("submission.undelivered", case=case, submission=submission, reason=str(reason))
-                    self.breaker.note(answered=ended)
+                    self.breaker.note(case, answered)
                     await asyncio.to_thread(self._submissions.postpone, case, submission, holder)
                     return
                 delivery = await asyncio.to_thread(self._submissions.next_of, case, holder)
             else:
-                self.breaker.note(answered=True)
+                self.breaker.note(case, answered=True)
                 delivery = await asyncio.to_thread(self._submissions.decide, submission, refusal, holder)
 
     async def _answer_to(self, case: str, delivery: Delivery) -> Refusal | None:
@@ -147,7 +158,7 @@ class Relay:
         except WorkflowUpdateFailedError as error:
             if isinstance(error.cause, ApplicationError) and error.cause.type == "Refused":
                 return Refusal.model_validate(error.cause.details[0])
-            raise Undelivered(f"the desk failed: {type(error.cause).__name__}") from error
+            raise TheDeskFailed(f"the desk failed: {type(error.cause).__name__}") from error
         except WorkflowAlreadyStartedError as error:
             raise Gone("the engine has closed the case") from error
         except RPCError as error:
@@ -169,9 +180,14 @@ class Relay:
             outcome = await handle.execute_update("submit", delivery.submission, **update)
         else:
             bare = delivery.submission.model_copy(update={"outline": {}})  # the facts are in the start
-            outcome = await self._client.execute_update_with_start_workflow(
-                "submit", bare, start_workflow_operation=self._start(case, delivery), **update
-            )
+            start = self._start(case, delivery)
+            started = asyncio.create_task(_looked_at(start))
+            try:
+                outcome = await self._client.execute_update_with_start_workflow(
+                    "submit", bare, start_workflow_operation=start, **update
+                )
+            finally:
+                started.cancel()
         return outcome
 
     def _start(self, case: str, delivery: Delivery) -> WithStartWorkflowOperation[Any, Any]:
@@ -209,3 +225,18 @@ class Relay:
         except OperationalError as error:
             log.warning("relay.cannot_read_ledger", reason=type(error.orig).__name__)
             return []
+
+
+@contextmanager
+def _whatever_happens(receipt: Receipt) -> Iterator[None]:
+    """What is committed stays so, whatever fails while we wait for its answer: the relay delivers it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 — its message may quote what somebody sent: the kind is logged, no more
+        log.warning("answer.failed", case=receipt.case, submission=receipt.submission, reason=type(error).__name__)
+
+
+async def _looked_at(start: WithStartWorkflowOperation[Any, Any]) -> None:
+    """The operation's own future fails as the update does; asyncio would complain that nobody looked."""
+    with suppress(Exception):
+        await start.workflow_handle()

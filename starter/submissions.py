@@ -18,8 +18,9 @@ from activities.ledger import as_submission, locked
 from models import policy
 from models.forms import LEDGER, Case, Form, Private
 from models.people import Directory, Person, Role
-from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow
+from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING, Opened, Past, Process, Reassign, Refusal, Submission
+from starter import customers
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
 LEASE = timedelta(seconds=12)
@@ -95,17 +96,20 @@ class Submissions:
             raise Forbidden("other_store", store=str(facts.store_code))
         body = _canonical(facts)
         with self._database.writing() as session:
+            if key and (row := session.get(SubmissionRow, key)):
+                same = self._is_opening(session, row, facts, past, by)
+                return self._repeated(row, body if same else b"", "key_reused", key=key)
             known = session.exec(
                 select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.number)
             ).first()
             if known:
-                same = body if self._has_past(session, known, facts, past) else b""
-                return self._repeated(self._opening_of(session, known.id), same, "number_taken", number=facts.number)
-            if key and (row := session.get(SubmissionRow, key)):
-                return self._repeated(row, body, "key_reused", key=key)
+                row = self._opening_of(session, known.id)
+                same = self._is_opening(session, row, facts, past, by)
+                return self._repeated(row, body if same else b"", "number_taken", number=facts.number)
             now = self._clock()
             intake = policy.intake(process, self._policy)
-            if errors := past.objections(facts, intake, now) if past else facts.objections(intake, now):
+            errors = past.objections(facts, intake, now) if past else facts.objections(intake, now)
+            if errors := [*errors, *self._unknown_store(facts)]:
                 raise Invalid(errors)
             opened_at = past.began_at(facts) if past else now
             store = facts.store_code or by.store
@@ -123,6 +127,7 @@ class Submissions:
             session.add(case)
             session.flush()
             row = self._add(session, case, OPENING, facts, body, by, key, None, opened_at, now)
+            customers.note(session, self._keys, case.id, json.loads(body))
             for at, form in past.told(facts) if past else ():
                 self._add(session, case, form.form, form, _canonical(form), by, None, None, at, now)
             return _receipt(row, True, self._lease(session, case, holder, now, row))
@@ -155,6 +160,8 @@ class Submissions:
             now = self._clock()
             if errors := [*form.objections(now), *self._unfit_person(process, form)]:
                 raise Invalid(errors)
+            if isinstance(form, Reassign) and self._is_theirs(session, case, form):
+                raise Conflict("already_theirs", task=form.task, person=form.person)
             recorded_at = max(now, case.last_instant + timedelta.resolution)
             row = self._add(session, case, form.form, form, body, by, key, task, recorded_at, now)
             return _receipt(row, True, self._lease(session, case, holder, now))
@@ -167,13 +174,15 @@ class Submissions:
                 raise NotFound("no_such_submission", submission=submission)
             return _receipt(row)
 
-    def defer(self, submission: str) -> Receipt:
-        """The sender is about to hear "being processed": from now on a refusal must find him by a notice."""
+    def heard(self, submission: str) -> None:
+        """The sender hears of the refusal himself: the notice of it is not needed. Where this fails, he hears twice."""
         with self._database.writing() as session:
             _, row = _held(session, submission)
-            if row.state == "pending":
-                row.deferred = True
-            return _receipt(row)
+            row.deferred = False
+            for notice in session.exec(
+                select(NoticeRow).where(NoticeRow.person == row.by, NoticeRow.key == _refused(row))
+            ):
+                session.delete(notice)
 
     def _repeated(self, row: SubmissionRow, body: bytes, conflict: str, **values: str) -> Receipt:
         if not self._keys.matches(row.digest, body):
@@ -198,6 +207,18 @@ class Submissions:
             )
         )
 
+    def _is_opening(self, session: Session, row: SubmissionRow, facts: Case, past: Past | None, by: Person) -> bool:
+        """Whether a submission opened a case with this past, and this person may hear so: a store not of another's."""
+        case = session.get_one(CaseRow, row.case_id)
+        theirs = by.role is not Role.STORE or case.store == by.store
+        return row.form == OPENING and theirs and self._has_past(session, case, facts, past)
+
+    def _unknown_store(self, facts: Case) -> list[FieldError]:
+        """A store's code finds the region, and so who is to do the work."""
+        if facts.store_code is None or self._people.store(facts.store_code):
+            return []
+        return [FieldError(field="store", code="unknown_store")]
+
     def _unfit_person(self, process: Process, form: Form) -> list[FieldError]:
         """A task is given only to somebody we know, who may hand its form in."""
         if not isinstance(form, Reassign):
@@ -209,6 +230,12 @@ class Submissions:
         if task and person.role not in task.may:
             return [FieldError(field="person", code="unfit_person", values={"person": form.person, "form": task.form})]
         return []
+
+    def _is_theirs(self, session: Session, case: CaseRow, form: Reassign) -> bool:
+        """Whether the task is that person's already: certain only where nothing sent before is still to be decided."""
+        task = session.get(TaskRow, (case.id, form.task))
+        undecided = session.exec(_submissions(case).where(SubmissionRow.state == "pending").limit(1)).first()
+        return task is not None and undecided is None and task.state == "open" and task.owner == form.person
 
     def _add(
         self,
@@ -224,7 +251,7 @@ class Submissions:
         now: datetime,
     ) -> SubmissionRow:
         submission = key or secrets.token_hex(13)
-        case.last_instant = recorded_at
+        case.last_instant, case.keys = recorded_at, self._keys.noted(case.keys)
         row = SubmissionRow(
             id=submission,
             case_id=case.id,
@@ -270,14 +297,18 @@ class Submissions:
 
     def decide(self, submission: str, refusal: Refusal | None, holder: str) -> Delivery | None:
         """Write what Temporal answered, and go on as `next_of` does. Only who holds the answer calls this; its notices go out now."""
+        told: list[NoticeRow] = []
         with self._database.writing() as session:
             case, row = _held(session, submission)
             now = self._clock()
             if row.state == "pending":
-                self._decide(session, row, refusal, now)
+                told += self._decide(session, row, refusal, now)
             if row.form == OPENING and case.entered_at:
-                self._decide_past(session, case, now)
-            return self._lease(session, case, holder, now)
+                told += self._decide_past(session, case, now)
+            delivery = self._lease(session, case, holder, now)
+        for notice in told:
+            log.info("notice", what=notice.what, to=notice.person, case=notice.case_id, task=notice.task)
+        return delivery
 
     def decide_without_engine(self, submission: str, holder: str) -> bool:
         """The engine no longer runs the case: an archived one decides by what is in the ledger. False for an open one."""
@@ -285,8 +316,9 @@ class Submissions:
             row = session.get_one(SubmissionRow, submission)
             archived = session.get_one(CaseRow, row.case_id).state == "archived"
             happened = session.exec(select(EventRow.id).where(EventRow.submission == submission)).first()
+            against = Refusal.model_validate(row.refusal) if row.refusal else Refusal(code="case_closed")
         if archived:
-            self.decide(submission, None if happened else Refusal(code="case_closed"), holder)
+            self.decide(submission, None if happened else against, holder)
         return archived
 
     def _lease(
@@ -301,27 +333,29 @@ class Submissions:
             case.leased_by = case.leased_until = None
             return None
         case.leased_by, case.leased_until = holder, now + LEASE
+        case.keys = self._keys.noted(case.keys)
         if row.form != OPENING:
             return Delivery(as_submission(row), case.process, None)
         return _delivery(case, row, _past_of(session, case))
 
-    def _decide(self, session: Session, row: SubmissionRow, refusal: Refusal | None, now: datetime) -> None:
+    def _decide(self, session: Session, row: SubmissionRow, refusal: Refusal | None, now: datetime) -> list[NoticeRow]:
+        """Write the decision; returns the notices that go out with it."""
         row.state, row.decided_at = ("refused" if refusal else "decided"), now
         if refusal:
             row.refusal = refusal.model_dump()
             if row.deferred:
                 session.add(_refusal_notice(row, refusal, now))
                 session.flush()
-        for notice in session.exec(select(NoticeRow).where(NoticeRow.submission == row.id)):
+        told = list(session.exec(select(NoticeRow).where(NoticeRow.submission == row.id)))
+        for notice in told:
             notice.delivered_at = now
-            log.info("notice", what=notice.what, to=notice.person, case=notice.case_id, task=notice.task)
+        return told
 
-    def _decide_past(self, session: Session, case: CaseRow, now: datetime) -> None:
+    def _decide_past(self, session: Session, case: CaseRow, now: datetime) -> list[NoticeRow]:
         """What a case took along when it began is decided with its opening; its events say that it was taken."""
         taken = set(session.exec(select(EventRow.submission).where(EventRow.case_id == case.id)))
-        for row in _of(session, case):
-            if row.state == "pending" and row.id in taken:
-                self._decide(session, row, None, now)
+        waiting = [row for row in _of(session, case) if row.state == "pending" and row.id in taken]
+        return [notice for row in waiting for notice in self._decide(session, row, None, now)]
 
     def rebuilt(self, case_id: str) -> Delivery:
         """What starts a case anew from all that was decided in it: its opening, the rest as its past."""
@@ -354,7 +388,7 @@ def _canonical(content: Private) -> bytes:
 
 
 def _receipt(row: SubmissionRow, first: bool = False, delivery: Delivery | None = None) -> Receipt:
-    refusal = Refusal.model_validate(row.refusal) if row.refusal else None
+    refusal = Refusal.model_validate(row.refusal) if row.refusal and row.state == "refused" else None
     return Receipt(row.id, row.case_id, row.state, refusal, first, delivery)
 
 
@@ -385,10 +419,15 @@ def _delivery(case: CaseRow, opening: SubmissionRow, past: list[SubmissionRow]) 
     return Delivery(as_submission(opening), case.process, opened)
 
 
+def _refused(row: SubmissionRow) -> str:
+    """The key of the notice that it was refused."""
+    return f"{row.id}/refused"
+
+
 def _refusal_notice(row: SubmissionRow, refusal: Refusal, now: datetime) -> NoticeRow:
     return NoticeRow(
         person=row.by,
-        key=f"{row.id}/refused",
+        key=_refused(row),
         what="refused",
         case_id=row.case_id,
         task=row.task,

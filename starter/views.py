@@ -2,25 +2,30 @@
 
 import base64
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 from sqlmodel import Session, and_, col, func, or_, select
 
 from activities.keys import KeyRing
 from activities.ledger import unsealed
 from models.forms import FieldError
-from models.people import Person, Role
+from models.people import Directory, Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language, say
-from starter.refusals import Invalid, NotFound
+from starter.refusals import Conflict, Invalid, NotFound
 
 Item = TypeVar("Item")
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+NOBODY = Directory.model_construct(people=())
+INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
+"""Names under which the ledger's documents hold instants, UTC."""
 _PARTS = TypeAdapter(list[str])
 
 
@@ -44,6 +49,9 @@ class TaskView(BaseModel):
     """A form somebody owes. `due_because` says why it is due when it is; `possible` is false while `after` is missing."""
 
     case: str
+    process: str
+    number: str
+    store: str | None
     task: str
     form: str
     state: Literal["open", "done", "withdrawn"]
@@ -60,13 +68,16 @@ class TaskView(BaseModel):
 
 
 class TimelineEntry(BaseModel):
-    """Something that happened. `content` is what the person sent, for those who may read it."""
+    """Something that happened: who did it, who was told. `content` is what the person sent, for those who may read it."""
 
     at: datetime
     kind: str
     task: str | None
     by: str | None
     role: str | None
+    told: list[str]
+    late: timedelta | None
+    """How long after its due time a task was done."""
     submission: str | None
     form: str | None
     content: dict[str, Any] | None
@@ -121,64 +132,96 @@ class NoticeView(BaseModel):
     what: str
     text: str
     """What it says, in the reader's language; nothing about the customer."""
-    case: str
+    case: str | None
+    """None where it is about the desk itself."""
     task: str | None
     submission: str | None
     """The submission it is about: a refused one can be read again, to correct it."""
     created_at: datetime
 
 
+class Part(BaseModel):
+    """Which part of a list. A parameter that there is not is refused: mistyped, it would show everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=500)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_them_all(cls, given: Any) -> Any:
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        if not given.keys() <= set(known):
+            raise PydanticCustomError("unknown_parameter", "must be one of {known}", {"known": ", ".join(known)})
+        return given
+
+
 class Page(BaseModel, Generic[Item]):
-    """A part of a list, and the cursor of the next part; no cursor, no more."""
+    """A part of a list, the cursor of the next part, and how much there is beyond this one; no cursor, no more."""
 
     items: list[Item]
     cursor: str | None = None
+    more: int = 0
 
 
 class Views:
     """Reads the ledger for one reader. Instants come out in the calendar's zone."""
 
-    def __init__(self, session: Session, keys: KeyRing, zone: ZoneInfo, reader: Person, now: datetime) -> None:
+    def __init__(
+        self,
+        session: Session,
+        keys: KeyRing,
+        zone: ZoneInfo,
+        reader: Person,
+        now: datetime,
+        people: Directory = NOBODY,
+    ) -> None:
         self._session = session
         self._keys = keys
         self._zone = zone
         self._reader = reader
         self._now = now
+        self._people = people
+
+    def find(self, name: str) -> str:
+        """The id of the case that a reader means by its id or business number. Conflict where that is several cases."""
+        numbered = [] if self._session.get(CaseRow, name) else self._numbered(name)
+        if len(numbered) > 1:
+            cases = ", ".join(f"{row.process} {row.id}" for row in numbered)
+            raise Conflict("which_case", number=name, cases=cases)
+        return numbered[0].id if numbered else name
+
+    def missing(self, name: str) -> NotFound:
+        """Why there is no case of this id: the reader may have given its business number."""
+        if numbered := self._numbered(name):
+            return NotFound("number_for_id", number=name, case=", ".join(row.id for row in numbered))
+        return NotFound("no_such_case", case=name)
+
+    def _numbered(self, number: str) -> list[CaseRow]:
+        """The cases of a business number, one for each process at most, that the reader may know."""
+        rows = self._session.exec(select(CaseRow).where(CaseRow.number == number).order_by(CaseRow.process))
+        return [row for row in rows if self._may_read(row)]
 
     def case(self, id: str) -> CaseView:
         """A whole case. NotFound, also where the reader may not know that it exists."""
         row = self._session.get(CaseRow, id)
         if row is None or not self._may_read(row):
-            raise NotFound("no_such_case", case=id)
+            raise self.missing(id)
         submissions = list(
             self._session.exec(
                 select(SubmissionRow).where(SubmissionRow.case_id == id).order_by(col(SubmissionRow.recorded_at))
             )
         )
         content = {sent.id: self._content(sent) for sent in submissions}
-        forms = {sent.id: sent.form for sent in submissions}
         opening = next(sent for sent in submissions if sent.form == OPENING)
-        of_case = select(TaskRow).where(TaskRow.case_id == id)
-        tasks = self._session.exec(of_case.order_by(col(TaskRow.due_at), col(TaskRow.key)))
-        events = self._session.exec(select(EventRow).where(EventRow.case_id == id).order_by(col(EventRow.id)))
+        of_case = select(TaskRow).where(TaskRow.case_id == id).order_by(col(TaskRow.due_at), col(TaskRow.key))
+        tasks = list(self._session.exec(of_case))
         return CaseView(
             **self._summary(row, any(sent.state == "pending" for sent in submissions)),
             facts=content[opening.id],
-            tasks=self._tasks(list(tasks)),
-            timeline=[
-                TimelineEntry(
-                    at=self._here(event.at),
-                    kind=event.kind,
-                    task=event.task,
-                    by=event.by,
-                    role=event.role,
-                    submission=event.submission,
-                    form=forms.get(event.submission or ""),
-                    content=content.get(event.submission or "") if event.submission != opening.id else None,
-                    data=event.data,
-                )
-                for event in events
-            ],
+            tasks=self._tasks(tasks),
+            timeline=self._timeline(id, tasks, submissions, {**content, opening.id: None}),
             pending=[self._submission(sent) for sent in submissions if sent.state == "pending"],
         )
 
@@ -196,14 +239,18 @@ class Views:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[CaseSummary]:
-        """Cases, the soonest due first, then those with nothing due. `q` finds a business number or a case id."""
+        """Cases, the soonest due first, then those with nothing due. `q` finds a business number or a case id.
+
+        Invalid for an owner that nobody is or was.
+        """
         due = func.coalesce(CaseRow.due_at, NEVER, type_=CaseRow.__table__.c.due_at.type)  # type: ignore[attr-defined]
-        query = select(CaseRow).order_by(due, col(CaseRow.id)).limit(limit + 1)
+        query = select(CaseRow).order_by(due, col(CaseRow.id))
         wanted = {CaseRow.process: process, CaseRow.state: state, CaseRow.store: store, CaseRow.region: region}
         query = query.where(*(column == value for column, value in wanted.items() if value is not None))
         if self._reader.role is Role.STORE:
             query = query.where(CaseRow.store == self._reader.store)
         if owner:
+            self._check_owner(owner)
             theirs = select(TaskRow.case_id).where(TaskRow.owner == owner, TaskRow.state == "open")
             query = query.where(col(CaseRow.id).in_(theirs))
         if since:
@@ -213,19 +260,9 @@ class Views:
         if q:
             query = query.where(or_(col(CaseRow.number).icontains(q, autoescape=True), CaseRow.id == q))
         if cursor:
-            at, case = _read_cursor(cursor, 2)
-            query = query.where(or_(due > _instant(at), and_(due == _instant(at), col(CaseRow.id) > case)))
-        rows = list(self._session.exec(query))
-        undecided = set(
-            self._session.exec(
-                select(SubmissionRow.case_id)
-                .where(SubmissionRow.state == "pending")
-                .where(col(SubmissionRow.case_id).in_([row.id for row in rows]))
-            )
-        )
-        items = [CaseSummary(**self._summary(row, row.id in undecided)) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        return Page(items=items, cursor=_cursor((last.due_at or NEVER).isoformat(), last.id) if last else None)
+            at, case = read_cursor(cursor, 2)
+            query = query.where(or_(due > instant_of(at), and_(due == instant_of(at), col(CaseRow.id) > case)))
+        return self._page(query, limit, self._summaries, lambda row: ((row.due_at or NEVER).isoformat(), row.id))
 
     def tasks(
         self,
@@ -236,58 +273,44 @@ class Views:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[TaskView]:
-        """Tasks, the soonest due first."""
-        query = select(TaskRow).order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key)).limit(limit + 1)
+        """Tasks, the soonest due first. Invalid for an owner that nobody is or was."""
+        query = select(TaskRow).order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key))
         if self._reader.role is Role.STORE:
             own = select(CaseRow.id).where(CaseRow.store == self._reader.store)
             query = query.where(col(TaskRow.case_id).in_(own))
         if owner:
+            self._check_owner(owner)
             query = query.where(TaskRow.owner == owner)
         if state:
             query = query.where(TaskRow.state == state)
         if due_before:
             query = query.where(TaskRow.due_at < due_before)
         if cursor:
-            at, case, key = _read_cursor(cursor, 3)
+            at, case, key = read_cursor(cursor, 3)
             query = query.where(
                 or_(
-                    col(TaskRow.due_at) > _instant(at),
-                    and_(col(TaskRow.due_at) == _instant(at), col(TaskRow.case_id) > case),
-                    and_(col(TaskRow.due_at) == _instant(at), TaskRow.case_id == case, col(TaskRow.key) > key),
+                    col(TaskRow.due_at) > instant_of(at),
+                    and_(col(TaskRow.due_at) == instant_of(at), col(TaskRow.case_id) > case),
+                    and_(col(TaskRow.due_at) == instant_of(at), TaskRow.case_id == case, col(TaskRow.key) > key),
                 )
             )
-        rows = list(self._session.exec(query))
-        last = rows[limit - 1] if len(rows) > limit else None
-        return Page(
-            items=self._tasks(rows[:limit]),
-            cursor=_cursor(last.due_at.isoformat(), last.case_id, last.key) if last else None,
-        )
+        return self._page(query, limit, self._tasks, lambda row: (row.due_at.isoformat(), row.case_id, row.key))
 
     def notices(self, *, language: Language = "zh", limit: int = 50, cursor: str | None = None) -> Page[NoticeView]:
         """The reader's inbox, the latest first."""
         query = (
             select(NoticeRow, CaseRow.number)
-            .join(CaseRow, col(CaseRow.id) == col(NoticeRow.case_id))
+            .join(CaseRow, col(CaseRow.id) == col(NoticeRow.case_id), isouter=True)
             .where(NoticeRow.person == self._reader.id, col(NoticeRow.delivered_at).is_not(None))
             .order_by(col(NoticeRow.id).desc())
-            .limit(limit + 1)
         )
         if cursor:
-            query = query.where(col(NoticeRow.id) < _whole(_read_cursor(cursor, 1)[0]))
-        rows = list(self._session.exec(query))
-        items = [
-            NoticeView(
-                id=row.id or 0,
-                what=row.what,
-                text=self._text(row, number, language),
-                case=row.case_id,
-                task=row.task,
-                submission=row.submission,
-                created_at=self._here(row.created_at),
-            )
-            for row, number in rows[:limit]
-        ]
-        return Page(items=items, cursor=_cursor(str(items[-1].id)) if len(rows) > limit else None)
+            query = query.where(col(NoticeRow.id) < whole_of(read_cursor(cursor, 1)[0]))
+
+        def shown(rows: list[Any]) -> list[NoticeView]:
+            return [self._notice(row, number, language) for row, number in rows]
+
+        return self._page(query, limit, shown, lambda found: (str(found[0].id),))
 
     def submission(self, id: str) -> SubmissionView:
         """What became of a submission: for its sender, and whoever may read its case."""
@@ -300,17 +323,78 @@ class Views:
 
     # Parts
 
-    def _text(self, row: NoticeRow, number: str, language: Language) -> str:
+    def _page(
+        self, query: Any, limit: int, shown: Callable[[list[Any]], list[Item]], mark: Callable[[Any], tuple[str, ...]]
+    ) -> Page[Item]:
+        """The first of what a sorted query finds, the mark of the last one shown, and how many come after it."""
+        rows = list(self._session.exec(query.limit(limit + 1)))
+        if len(rows) <= limit:
+            return Page(items=shown(rows))
+        found = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
+        more = (self._session.scalar(found) or 0) - limit
+        return Page(items=shown(rows[:limit]), cursor=cursor_of(*mark(rows[limit - 1])), more=more)
+
+    def _check_owner(self, owner: str) -> None:
+        """A name mistyped finds nothing, which must not look like nothing to do. Who has left may still own something."""
+        owned = select(TaskRow.key).where(TaskRow.owner == owner).limit(1)
+        if self._people.person(owner) is None and self._session.exec(owned).first() is None:
+            able = (person.id for person in self._people.people if person.role in (Role.SPECIALIST, Role.MANAGER))
+            raise Invalid([FieldError(field="owner", code="unknown_owner", values={"known": ", ".join(able)})])
+
+    def _timeline(
+        self, case: str, tasks: list[TaskRow], submissions: list[SubmissionRow], content: Mapping[str, Any]
+    ) -> list[TimelineEntry]:
+        due = {row.key: row.due_at for row in tasks}
+        forms = {sent.id: sent.form for sent in submissions}
+        told: dict[str, list[str]] = {}
+        for notice in self._session.exec(
+            select(NoticeRow).where(NoticeRow.case_id == case).order_by(col(NoticeRow.id))
+        ):
+            told.setdefault(notice.key.replace(f"{case}/", "rung/"), []).append(notice.person)
+        events = self._session.exec(select(EventRow).where(EventRow.case_id == case).order_by(col(EventRow.id)))
+        return [
+            TimelineEntry(
+                at=self._here(event.at),
+                kind=event.kind,
+                task=event.task,
+                by=event.by,
+                role=event.role,
+                told=told.get(event.key, []),
+                late=max(event.at - due[event.task], timedelta(0)) or None
+                if event.kind == "done" and event.task
+                else None,
+                submission=event.submission,
+                form=forms.get(event.submission or ""),
+                content=content.get(event.submission or ""),
+                data=self._local(event.data),
+            )
+            for event in events
+        ]
+
+    def _notice(self, row: NoticeRow, number: str | None, language: Language) -> NoticeView:
+        return NoticeView(
+            id=row.id or 0,
+            what=row.what,
+            text=self._text(row, number, language),
+            case=row.case_id,
+            task=row.task,
+            submission=row.submission,
+            created_at=self._here(row.created_at),
+        )
+
+    def _text(self, row: NoticeRow, number: str | None, language: Language) -> str:
         values = {
             "number": number,
             "form": row.task or row.data.get("form", ""),
             **row.data.get("values", {}),
-            **row.data,
+            **spoken(row.data, self._zone),
         }
-        if "due_at" in row.data:
-            values["due_at"] = self._here(datetime.fromisoformat(row.data["due_at"])).strftime("%Y-%m-%d %H:%M")
+        values |= {who: self._people.name(values[who]) for who in ("owner", "person", "by") if who in values}
+        if row.what == "alarm":
+            values |= {"what": say("alarm", row.data["alarm"], language), "cases": " ".join(row.data["cases"])}
         if row.what == "refused":
-            values["reason"] = say("refusal", row.data["code"], language, **row.data["values"])
+            reason = spoken(row.data["values"], self._zone)
+            values["reason"] = say("refusal", row.data["code"], language, **reason)
         return say("notice", row.what, language, **values)
 
     def _may_read(self, case: CaseRow) -> bool:
@@ -319,6 +403,16 @@ class Views:
     def _content(self, row: SubmissionRow) -> dict[str, Any] | None:
         """What the person sent, in full; the administrator runs the machine and reads no customer's affairs."""
         return None if self._reader.role is Role.ADMINISTRATOR else unsealed(row, self._keys)
+
+    def _summaries(self, rows: list[CaseRow]) -> list[CaseSummary]:
+        undecided = set(
+            self._session.exec(
+                select(SubmissionRow.case_id)
+                .where(SubmissionRow.state == "pending")
+                .where(col(SubmissionRow.case_id).in_([row.id for row in rows]))
+            )
+        )
+        return [CaseSummary(**self._summary(row, row.id in undecided)) for row in rows]
 
     def _summary(self, row: CaseRow, processing: bool) -> dict[str, Any]:
         kept = row.model_dump(include={"process", "number", "state", "cycle", "store", "region", "closed_because"})
@@ -334,12 +428,13 @@ class Views:
             by=row.by,
             recorded_at=self._here(row.recorded_at),
             state=row.state,
-            refusal=row.refusal,
+            refusal=self._local(row.refusal),
             content=self._content(row),
         )
 
     def _tasks(self, rows: list[TaskRow]) -> list[TaskView]:
-        cases = {row.case_id for row in rows}
+        ids = {row.case_id for row in rows}
+        cases = {row.id: row for row in self._session.exec(select(CaseRow).where(col(CaseRow.id).in_(ids)))}
         done = set(
             self._session.exec(
                 select(TaskRow.case_id, TaskRow.form).where(col(TaskRow.case_id).in_(cases), TaskRow.state == "done")
@@ -352,18 +447,21 @@ class Views:
             .order_by(col(DeadlineRow.generation), col(DeadlineRow.rung))
         ):
             rungs.setdefault((row.case_id, row.task), []).append(self._rung(row))
-        return [self._task(row, done, rungs.get((row.case_id, row.key), [])) for row in rows]
+        return [self._task(row, cases[row.case_id], done, rungs.get((row.case_id, row.key), [])) for row in rows]
 
-    def _task(self, row: TaskRow, done: set[tuple[str, str]], rungs: list[RungView]) -> TaskView:
+    def _task(self, row: TaskRow, case: CaseRow, done: set[tuple[str, str]], rungs: list[RungView]) -> TaskView:
         return TaskView(
             case=row.case_id,
+            process=case.process,
+            number=case.number,
+            store=case.store,
             task=row.key,
             form=row.form,
             state=row.state,
             owner_role=Role(row.owner_role),
             owner=row.owner,
             due_at=self._here(row.due_at),
-            due_because=row.due_because,
+            due_because=self._local(row.due_because),
             overdue=row.due_at < (row.done_at or self._now) and row.state != "withdrawn",
             done_at=self._here(row.done_at),
             done_by=row.done_by,
@@ -390,12 +488,33 @@ class Views:
     def _here(self, instant: datetime | None) -> Any:
         return instant.astimezone(self._zone) if instant else None
 
+    def _local(self, document: Any) -> Any:
+        """A document of the ledger with its instants in the calendar's zone."""
+        if isinstance(document, list):
+            return [self._local(item) for item in document]
+        if not isinstance(document, dict):
+            return document
+        return {
+            name: self._here(datetime.fromisoformat(value)).isoformat()
+            if name in INSTANTS and value
+            else self._local(value)
+            for name, value in document.items()
+        }
 
-def _cursor(*parts: str) -> str:
+
+def spoken(values: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+    """The values of a sentence as people say them: instants in the calendar's zone, to the minute."""
+    return {
+        name: f"{datetime.fromisoformat(value).astimezone(zone):%Y-%m-%d %H:%M}" if name in INSTANTS else value
+        for name, value in values.items()
+    }
+
+
+def cursor_of(*parts: str) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
 
 
-def _read_cursor(cursor: str, size: int) -> list[str]:
+def read_cursor(cursor: str, size: int) -> list[str]:
     """The parts of a cursor, the first of them an instant or a number, as `_cursor` wrote them."""
     try:
         parts = _PARTS.validate_json(base64.urlsafe_b64decode(cursor))
@@ -406,14 +525,14 @@ def _read_cursor(cursor: str, size: int) -> list[str]:
     return parts
 
 
-def _instant(text: str) -> datetime:
+def instant_of(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise _bad_cursor() from error
 
 
-def _whole(text: str) -> int:
+def whole_of(text: str) -> int:
     """A row's number: one that every database's column could hold."""
     if not text.isdecimal() or len(text) > 9:
         raise _bad_cursor()

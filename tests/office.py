@@ -67,7 +67,7 @@ class Office:
         self.front = Front(house, client, self.now, self.task_queue)
         self.submissions = self.front.submissions
         self.relay = self.front.relay
-        self.ledger = Ledger(house.database, house.keys, house.people)
+        self.ledger = Ledger(house.database, house.keys, house.people, self.now)
         self._ahead = timedelta(0)
         self._standing: datetime | None = None
         self._worker: Worker | None = None

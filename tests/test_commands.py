@@ -1,0 +1,179 @@
+"""The command line of the department: what it shows, whose it is, and what it says of what it does not know."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from settings import House
+from starter.__main__ import app
+from starter.commands import terminal, work
+from tests.conftest import KEYS
+from tests.office import HOUR, Office
+
+
+@pytest.fixture(autouse=True)
+def _a_wide_terminal_of_a_chinese_reader(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (terminal, work):
+        monkeypatch.setattr(module, "LANGUAGE", "zh")
+    monkeypatch.setattr(terminal.out, "width", 200)
+    monkeypatch.setattr(terminal, "configure_logs", lambda: None)
+    monkeypatch.setenv("KEFU_DATA", str(house.settings.data))
+    monkeypatch.setenv("KEFU_KEYS", KEYS)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")  # nobody listens there
+
+
+async def kefu(*words: str) -> Result:
+    """Run a command as somebody at a terminal would, beside the office's own loop."""
+    return await asyncio.to_thread(CliRunner().invoke, app, list(words))
+
+
+async def test_a_case_is_shown_with_its_facts_by_its_number(office: Office):
+    case = await office.open(
+        form_no="YL-1", channel="im", received_at=(office.now() - 27 * HOUR).isoformat(), goods={"price": "899"}
+    )
+    await office.hand_in(case, "reply", content="已致歉[b]")
+    due = (office.now() + 100 * HOUR).astimezone(office.house.calendar)
+    await office.hand_in(case, "extend", by="wang", task="solution", due_at=due.isoformat(), reason="等检测")
+    await office.hand_in(case, "reassign", by="wang", task="solution", person="chen", reason="休假")
+    shown = (await kefu("show", "YL-1", "--as", "lin")).output
+    for line in (
+        f"工单 {case}  单号 YL-1  客诉 · 上海南京东路店  处理中",
+        "  投诉渠道: 在线聊天",
+        "  投诉内容: 羽绒服穿了两次就跑绒",
+        "  顾客姓名: 张小红",
+        "  价格: 899",
+        "    回复内容: 已致歉[b]",
+        f"    截止时间: {due:%Y-%m-%d %H:%M}",
+        "    原因: 等检测",
+        "    经办人: 陈静",
+    ):
+        assert line in shown.splitlines(), shown
+    assert "完成 回复  林晓  迟交 3 小时" in shown
+    assert "逾期上报 回复  → " in shown
+    assert "通知 解决方案  → 林晓" in shown
+    assert "通知 解决方案  → 陈静" in shown
+    administrator = (await kefu("show", case, "--as", "admin")).output
+    assert "张小红" not in administrator
+    assert "已致歉" not in administrator
+    assert "您的岗位不能查看" in administrator
+
+
+async def test_tasks_are_ones_own_and_a_managers_everybodys(office: Office):
+    await office.open(form_no="YL-1", store="SH01")
+    await office.open(form_no="YL-2", store="GZ01", by="oa-gz01")
+    own = (await kefu("tasks", "--as", "lin")).output
+    assert ("YL-1" in own, "YL-2" in own) == (True, False)
+    for name in ("客诉 · 上海南京东路店", "林晓", "单号"):
+        assert name in own
+    everybodys = [await kefu("tasks", "--as", "lin", "--all"), await kefu("tasks", "--as", "wang")]
+    for answer in everybodys:
+        assert "YL-1" in answer.output
+        assert "YL-2" in answer.output
+    chens = (await kefu("tasks", "--as", "lin", "--owner", "chen")).output
+    assert ("YL-1" in chens, "YL-2" in chens) == (False, True)
+
+
+@pytest.mark.parametrize("command", ["tasks", "cases"])
+async def test_a_list_says_how_much_it_left_out_and_goes_on(office: Office, command: str):
+    for _ in range(3):
+        await office.open()
+    first = (await kefu(command, "--as", "wang", "--limit", "2")).output
+    assert f"还有 {7 if command == 'tasks' else 1} 条" in first
+    cursor = first.rsplit("--cursor ", 1)[1].strip()
+    last = (await kefu(command, "--as", "wang", "--cursor", cursor)).output
+    assert "OA-0003" in last
+    assert "还有" not in last
+
+
+async def test_an_inbox_says_how_much_it_left_out(office: Office):
+    for _ in range(2):
+        case = await office.open()
+        await office.hand_in(case, "reassign", by="wang", task="reply", person="chen", reason="休假")
+    shown = (await kefu("inbox", "--as", "chen", "--limit", "1")).output
+    assert "已转派给您" in shown
+    assert "还有 " in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("tasks", "--state", "closed"), "withdrawn"),
+        (("cases", "--state", "done"), "archived"),
+        (("tasks", "--owner", "林晓"), "lin, chen"),
+        (("cases", "--owner", "ghost"), "lin, chen"),
+        (("show", "YL-9"), "没有编号为 YL-9 的工单"),
+        (("hand-in", "YL-9", "reply", "content=x"), "没有编号为 YL-9 的工单"),
+    ],
+)
+async def test_what_is_not_there_is_said_with_what_there_is(closed_office: Office, command: tuple[str, ...], said: str):
+    answer = await kefu(*command, "--as", "lin")
+    assert answer.exit_code != 0
+    assert said in str(answer.exception) + answer.output
+
+
+async def test_a_form_is_handed_in_by_the_names_on_the_screens(office: Office):
+    case = await office.open(form_no="YL-1")
+    taken = await kefu(
+        "hand-in", "YL-1", "解决方案", "--as", "lin", "task=解决方案", "steps=换", "effect=好", "remedy=exchange"
+    )
+    assert taken.exit_code == 0, (taken.output, taken.exception)
+    assert case in taken.output
+    sent = office.submission(taken.output.split()[-1])
+    assert (sent.form, sent.task) == ("solution", "solution")
+    unknown = await kefu("hand-in", "YL-1", "赔钱", "--as", "lin")
+    assert "reply（回复）" in str(unknown.exception)
+
+
+async def test_a_field_that_does_not_hold_is_said_without_its_value(closed_office: Office):
+    unknown = await kefu("open", "complaint", "--as", "lin", "form_no=YL-1", "customer.13800000001=x", "store=SH99")
+    assert "13800000001" not in str(unknown.exception)
+    assert "name, phone" in str(unknown.exception)
+    store = [f"{name}={value}" for name, value in closed_office.complaint(store="SH99").items() if name != "customer"]
+    answer = await kefu("open", "complaint", "--as", "lin", *store, "customer.name=辰")
+    assert str(answer.exception) == "store: 通讯录中没有这个门店代码"
+    both = await kefu("open", "complaint", "--as", "lin", "customer=x", "customer.name=辰")
+    assert "customer.name" in str(both.exception)
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (timedelta(hours=3, seconds=20), "3 小时"),
+        (timedelta(days=2, hours=4, minutes=5), "2 天 4 小时"),
+        (timedelta(seconds=2), "1 分钟"),
+    ],
+)
+def test_a_span_is_said_in_its_two_largest_units(length: timedelta, said: str):
+    assert terminal.span(length) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KEFU_ZONE", "Mars", "KEFU_ZONE: 不是时区名"),
+        ("KEFU_HOST", "192.168.1.5", "KEFU_HOST: 只能是本机地址"),
+        ("KEFU_PORT", "x", "KEFU_PORT: 应为整数"),
+        ("KEFU_PORT", "70000", "KEFU_PORT: 不能大于 65533"),
+        ("KEFU_DATABASE_URL", "mysql://secret@here", "KEFU_DATABASE_URL: 应写作 postgresql+psycopg://"),
+    ],
+)
+def test_a_setting_that_does_not_hold_is_said_in_the_readers_language(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+):
+    monkeypatch.setenv(name, value)
+    answer = CliRunner().invoke(app, ["tasks", "--as", "lin"])
+    assert str(answer.exception).startswith(said)
+    assert "secret" not in str(answer.exception)
+
+
+def test_a_directory_or_a_ledger_that_does_not_fit_is_said_in_the_readers_language(house: House):
+    with house.database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = 'made_up'")
+    schema = CliRunner().invoke(app, ["tasks", "--as", "lin"])
+    assert str(schema.exception).startswith("台账的结构不是这个版本的")
+    directory = house.settings.data / "directory.toml"
+    directory.write_text('people = [{id = "a", name = "甲", role = "owner"}]', encoding="utf-8")
+    people = CliRunner().invoke(app, ["tasks", "--as", "lin"])
+    assert "a 的岗位不能是 owner · person a cannot" in str(people.exception)
