@@ -37,8 +37,8 @@ Text = Annotated[
 ]
 """Free text, up to 8,000 characters. Whole in the ledger's encrypted columns; `§` everywhere else, history first."""
 
-Code = Annotated[str, StringConstraints(pattern=r"^[\w.:#/\-]{1,64}$")]
-"""A code, a number or an id: something that decides, sorts or finds, and never a sentence."""
+Code = Annotated[str, StringConstraints(pattern=r"^[\w.:#/\-〔〕（）【】()]{1,64}$")]
+"""A code, a number or an id: something that decides, sorts or finds, and never a sentence. 沪客诉〔2026〕12号 is one."""
 
 
 def _on_the_calendar(instant: datetime) -> datetime:

@@ -21,6 +21,42 @@ def say(section: str, code: str, language: Language = "zh", /, **values: Any) ->
     return pair[0 if language == "zh" else 1].format_map(_Known(named))
 
 
+def knows(section: str, code: str) -> bool:
+    return code in _CATALOGUE[section]
+
+
+def label(owner: str, field: str, language: Language = "zh") -> str:
+    """What a field is called on screens, printed forms and in files. `owner` is the process or the form it belongs to."""
+    words = names_of(owner, field)
+    return words[0 if language == "zh" else 1] if words else field
+
+
+def names_of(owner: str, field: str) -> list[str]:
+    """Every word a column for a field may bear, besides the field's own name."""
+    return _found("label", f"{owner}.{field}", field)
+
+
+def choice(owner: str, field: str, code: str, language: Language = "zh") -> str:
+    """What a value of a coded field is called; of a yes or no, `code` is true or false."""
+    words = values_of(owner, field, code)
+    return words[0 if language == "zh" else 1] if words else code
+
+
+def values_of(owner: str, field: str, code: str) -> list[str]:
+    """Every word that may stand for a value in a file, besides the code itself."""
+    return _found("choice", f"{owner}.{field}.{code}", f"{field}.{code}", code)
+
+
+def example(owner: str, field: str, language: Language = "zh") -> str:
+    """What a field may hold, made up; empty where its kind says enough."""
+    words = _found("example", f"{owner}.{field}", field)
+    return words[0 if language == "zh" else 1] if words else ""
+
+
+def _found(section: str, *codes: str) -> list[str]:
+    return next((words for code in codes if (words := _CATALOGUE[section].get(code))), [])
+
+
 def _named(name: str, value: str, language: Language) -> str:
     if name == "role":
         return say("role", value, language)

@@ -1,35 +1,30 @@
-"""Cases from a CSV file: each row becomes an opening submission, or a row of a second file that says why it did not."""
+"""Cases from a table: each row becomes an opening submission, or a row of a second file that says why it did not."""
 
-import re
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Annotated, Any, NamedTuple, Self, Union, get_args, get_origin
+from typing import Any, NamedTuple, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    FutureDate,
-    FutureDatetime,
-    PastDate,
-    PastDatetime,
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from sqlalchemy.exc import OperationalError
 
-from models.forms import Case
+from models.forms import Case, FieldError, Form
 from models.people import Person
-from models.tasks import Process
-from models.words import Language, say
+from models.tasks import Past, Process
+from models.words import Language, knows, label, say
+from starter.columns import Leaf, Names, Unreadable, required_objects, value_of
 from starter.refusals import Conflict, Invalid, Refused
-from starter.sheets import CannotImport, Problem, Record, Rejects, Sheet, check_target
+from starter.rejects import Problem, Rejects
+from starter.sheets import CannotImport, Record, Remark, Sheet, listed
 from starter.submissions import Receipt, Submissions
+from starter.workbooks import sheet_of
+
+M = TypeVar("M", bound=BaseModel)
 
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds after each try while another process holds the ledger; each try itself waits two seconds for its turn."""
@@ -38,40 +33,8 @@ BREATH = 0.5
 again now and then: an import that never rests makes the doors wait a second (measured), and answer 503 on a slow disk."""
 LONGEST_BREATH = 0.02
 
-INSTANTS = frozenset({datetime, AwareDatetime, PastDatetime, FutureDatetime})
-DAYS = frozenset({date, PastDate, FutureDate})
-
-REASONS: dict[str, tuple[str, str]] = {
-    "too_many_cells": ("这一行的单元格比表头多", "the row has more cells than the header"),
-    "timezone_aware": ("要写明几点几分，例如 2026-11-22 10:00", "needs a time of day, for example 2026-11-22 10:00"),
-    "number_taken": (
-        "单号已登记过，内容与这一行不同。请核对单号，确为另一件事请换一个单号",
-        "the number was opened before with other facts",
-    ),
-    "other_store": ("门店只能登记本店的工单", "a store may open cases of its own only"),
-}
-"""Reasons (Chinese, English) that a file needs and the catalogue has not, or says with the cell's own value."""
-
-TELLABLE = frozenset({"expected", "gt", "ge", "lt", "le", "max_length", "decimal_places", "days"})
+TELLABLE = frozenset({"expected", "gt", "ge", "lt", "le", "max_length", "decimal_places", "days", "shown"})
 """What may fill a reason: limits of the model and the policy. Anything else could be a piece of the cell: personal data."""
-
-SUMMARY: dict[str, tuple[str, str]] = {
-    "rows": (
-        "共 {total} 行：新登记 {opened}，早已登记 {already}，退回 {rejected}；用时 {seconds:.1f} 秒（每秒 {rate:.0f} 行）",
-        "{total} rows: {opened} opened, {already} were there, {rejected} rejected; {seconds:.1f} s ({rate:.0f} rows/s)",
-    ),
-    "left": ("还有 {left} 行没有处理，再次运行即可继续", "{left} rows were not reached: run it again to go on"),
-    "rejects": (
-        "退回的行和原因在 {rejected_file}，改好后直接导入该文件",
-        "rejected rows and reasons are in {rejected_file}: correct them there and import that file",
-    ),
-    "zone": (
-        "{zone_assumed} 行的时间没有写时区，按 {zone} 计",
-        "{zone_assumed} rows had times without an offset: taken as {zone}",
-    ),
-    "unused": ("没有用到的列：{unused}", "columns not used: {unused}"),
-    "encoding": ("文件按 GB18030 读取", "the file was read as GB18030"),
-}
 
 
 @dataclass
@@ -80,16 +43,22 @@ class ImportReport:
 
     total: int
     """Rows with anything in them, the header apart."""
-    encoding: str
     opened: int = 0
     already: int = 0
     """Open before, with the same facts."""
     rejected: int = 0
     rejected_file: Path | None = None
     """None when nothing was rejected."""
+    with_past: int = 0
+    """Rows that brought what was done before; of those opened and those there."""
     zone_assumed: int = 0
     """Rows with a time that bore no offset: it was taken as a time in the calendar's zone."""
+    day_assumed: int = 0
+    """Rows of history with a day where a time is asked for: it was taken as its midnight."""
     unused_columns: list[str] = field(default_factory=list)
+    nearest: dict[str, str] = field(default_factory=dict)
+    """Of an unused column: the field that its sender may have meant."""
+    remarks: list[Remark] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -97,23 +66,29 @@ class ImportReport:
         return self.opened + self.already + self.rejected
 
 
-class ImportInterrupted(KeyboardInterrupt):
-    """Ctrl-C. What was taken stays; the same import again goes on from there."""
+class _BrokenOff(BaseException):
+    """What was taken stays; the same import again goes on from there."""
+
+    code: str
 
     def __init__(self, report: ImportReport) -> None:
-        super().__init__(f"interrupted after {report.done} of {report.total} rows; the same import again goes on")
         self.report = report
+        super().__init__(self.said("en"))
+
+    def said(self, language: Language) -> str:
+        return say("import", self.code, language, done=self.report.done, total=self.report.total)
 
 
-class ImportStopped(Exception):
-    """The ledger stayed locked. What was taken stays; the same import again goes on from there."""
+class ImportInterrupted(_BrokenOff, KeyboardInterrupt):
+    """Ctrl-C."""
 
-    def __init__(self, report: ImportReport) -> None:
-        super().__init__(
-            f"another process keeps the ledger locked: stopped after {report.done} of {report.total} rows. "
-            "What was taken stays; run the same import again to go on"
-        )
-        self.report = report
+    code = "interrupted"
+
+
+class ImportStopped(_BrokenOff, Exception):
+    """The ledger stayed locked."""
+
+    code = "ledger_locked"
 
 
 def run_import(
@@ -126,29 +101,32 @@ def run_import(
     submissions: Submissions,
     zone: ZoneInfo,
     progress: Callable[[int, int], None],
-    rejected_file: Path | None = None,
+    sheet: str | None = None,
+    history: bool = False,
     pause: Callable[[float], None] = sleep,
 ) -> ImportReport:
-    """Open a case for every row of a CSV file, as `by`. Only commits: the relay delivers.
+    """Open a case for every row of a CSV file or of a workbook's `sheet`, as `by`. Only commits: the relay delivers.
 
-    `mapping` says header -> field, `fixed` field -> value for all rows; times without an offset are times in `zone`, the
-    earlier one where a clock going back shows it twice. `progress` hears (rows done, rows in all) after every row.
-    Rejected rows go to `rejected_file`, by default next to the file. Every row is a transaction of its own and its number
-    unique, so an import may be broken off anywhere and run again.
+    `mapping` says header -> field (empty: leave the column out), `fixed` field -> value for all rows; times without an offset
+    are times in `zone`, the earlier one where a clock going back shows it twice. With `history` every row is a closed case: it
+    ends at its `closed_at`, or else at the latest instant it knows. `progress` hears (rows done, rows in all) after every row.
+    Rejected rows go to a file beside it. Every row is a transaction of its own and its number unique, so an import may be
+    broken off anywhere and run again.
 
     Raises CannotImport before anything is imported; ImportInterrupted and ImportStopped in between, with the report so far.
     """
-    _check_role(process, by)
-    sheet = Sheet.of(file)
-    plan = Plan.of(process.case, sheet, mapping, fixed, zone)
-    target = rejected_file or file.with_suffix(".rejected.csv")
-    check_target(target, file)
-    report = ImportReport(sheet.rows, sheet.encoding, unused_columns=plan.unused)
+    _check_role(process, by, history)
+    names = Names.of(process)
+    table = sheet_of(file, lambda header: header in mapping or names.find(header) is not None, sheet)
+    plan = Plan.of(process, names, table, mapping, fixed, zone, history)
+    report = ImportReport(table.rows, unused_columns=plan.unused, remarks=table.remarks)
+    report.nearest = {header: nearest for header in plan.unused if (nearest := names.nearest(header))}
     intake = Intake(process, plan, by, submissions, pause, report)
     started = monotonic()
+    rejects = Rejects(table)
     try:
-        with Rejects(target, sheet.headers) as rejects:
-            for record in sheet.records():
+        with rejects:
+            for record in table.records():
                 if problems := intake.take(record):
                     rejects.add(record, problems)
                     report.rejected += 1
@@ -157,25 +135,18 @@ def run_import(
         raise ImportInterrupted(report) from stop
     finally:
         report.seconds = monotonic() - started
-        report.rejected_file = target if report.rejected else None
+        report.rejected_file = rejects.path
     return report
 
 
-def reason_of(error: ErrorDetails, language: Language = "zh") -> str:
-    """Why a field does not hold, without what stands in it."""
-    return _reason(error["type"], error.get("ctx", {}), language)
-
-
-def _reason(code: str, values: dict[str, Any], language: Language = "zh") -> str:
-    if code in REASONS:
-        return REASONS[code][0 if language == "zh" else 1]
-    return say("field", code, language, **{name: values[name] for name in TELLABLE & values.keys()})
-
-
-def _check_role(process: Process, by: Person) -> None:
-    if by.role not in process.case.may_open:
-        able = ", ".join(sorted(process.case.may_open))
-        raise CannotImport(f"{by.id} is {by.role}, who may not open a {process.name}; these roles may: {able}")
+def _check_role(process: Process, by: Person, history: bool) -> None:
+    code, able = "may_not_open", process.case.may_open
+    if history:
+        if process.past is None:
+            raise CannotImport("no_history")
+        code, able = "may_not_bring", able & process.past.may_bring
+    if by.role not in able:
+        raise CannotImport(code, person=by.id, role=by.role, able=", ".join(sorted(able)))
 
 
 def summary(report: ImportReport, zone: str, language: Language = "zh") -> str:
@@ -183,20 +154,28 @@ def summary(report: ImportReport, zone: str, language: Language = "zh") -> str:
     left = report.total - report.done
     values = vars(report) | {
         "left": left,
-        "rate": report.done / max(report.seconds, 0.001),
+        "seconds": f"{report.seconds:.1f}",
+        "rate": f"{report.done / max(report.seconds, 0.001):.0f}",
         "zone": zone,
-        "unused": _listed(report.unused_columns),
+        "unused": ("；" if language == "zh" and report.nearest else ", ").join(_unused(report, language)),
     }
     worth_saying = {
         "rows": True,
         "left": left,
         "rejects": report.rejected_file,
-        "zone": report.zone_assumed,
+        "with_past": report.with_past,
+        "zone_assumed": report.zone_assumed,
+        "day_assumed": report.day_assumed,
         "unused": report.unused_columns,
-        "encoding": report.encoding == "gb18030",
     }
-    said = [SUMMARY[line][0 if language == "zh" else 1] for line, worth in worth_saying.items() if worth]
-    return "\n".join(sentence.format(**values) for sentence in said)
+    said = [say("import", code, language, **values) for code, worth in worth_saying.items() if worth]
+    return "\n".join([*said, *(say("import", code, language, **given) for code, given in report.remarks)])
+
+
+def _unused(report: ImportReport, language: Language) -> Iterator[str]:
+    for column in report.unused_columns:
+        nearest = report.nearest.get(column)
+        yield say("import", "nearest", language, column=column, nearest=nearest) if nearest else listed([column])
 
 
 # The rows
@@ -216,24 +195,31 @@ class Intake:
     def take(self, record: Record) -> list[Problem]:
         """Open the row's case, or say why not."""
         if any(cell.strip() for cell in record.cells[self.plan.width :]):
-            return [Problem("", _reason("too_many_cells", {}))]
+            return self._said([FieldError(field="", code="too_many_cells")])
         began = monotonic()
-        facts, assumed = self.plan.facts(record.cells)
-        self.report.zone_assumed += assumed
+        row = self.plan.read(record.cells)
+        self.report.zone_assumed += "zone_assumed" in row.assumed
+        self.report.day_assumed += "day_assumed" in row.assumed
+        if row.case is None or row.errors:
+            return self._said(row.errors)
+        if row.past and self.by.role not in row.past.may_bring:
+            return self._said([FieldError(field="", code="past_not_allowed")])
         try:
-            case = self.process.case.model_validate(facts)
-            receipt = self._patiently(partial(self.submissions.open, self.process, case, self.by))
-        except ValidationError as error:
-            return [Problem(_place(e), reason_of(e)) for e in error.errors(include_url=False, include_input=False)]
+            opening = partial(self.submissions.open, self.process, row.case, self.by, past=row.past)
+            receipt = self._patiently(opening)
         except Invalid as refused:
-            return [Problem(e.field, _reason(e.code, e.values)) for e in refused.errors]
+            return self._said(refused.errors)
         except Refused as refused:
             where = self.process.case.number_field if isinstance(refused, Conflict) else ""
-            return [Problem(where, _reason(refused.code, refused.values))]
+            return self._said([FieldError(field=where, code=refused.code, values=refused.values)])
         self.report.opened += receipt.first
         self.report.already += not receipt.first
+        self.report.with_past += row.past is not None
         self.pause(min(BREATH * (monotonic() - began), LONGEST_BREATH))
         return []
+
+    def _said(self, errors: list[FieldError]) -> list[Problem]:
+        return [Problem(self.plan.called(error.field), self.plan.reason(error)) for error in errors]
 
     def _patiently(self, commit: Callable[[], Receipt]) -> Receipt:
         """Commit, trying again while another process writes. A repeated commit is the same case, so trying is harmless."""
@@ -248,114 +234,174 @@ class Intake:
 
 
 def _is_locked(error: OperationalError) -> bool:
-    return "locked" in str(error.orig)
+    """SQLite: “database is locked”. PostgreSQL: “canceling statement due to lock timeout”, “deadlock detected”."""
+    return "lock" in str(error.orig)
 
 
-def _place(error: ErrorDetails) -> str:
-    return ".".join(str(part) for part in error["loc"])
+def reason_of(error: ErrorDetails, language: Language = "zh") -> str:
+    """Why a field does not hold, without what stands in it."""
+    return _reason(_field_error(error), language)
 
 
-# What the model can take from a flat file
+def _field_error(error: ErrorDetails) -> FieldError:
+    values = {name: str(value) for name, value in error.get("ctx", {}).items()}
+    return FieldError(field=".".join(str(part) for part in error["loc"]), code=error["type"], values=values)
 
 
-class Leaf(NamedTuple):
-    """A field of the case, dotted where nested, that one column can fill."""
-
-    name: str
-    types: frozenset[Any]
-    required: bool
-
-
-def _leaves(model: type[BaseModel], at: str = "", needed: bool = True) -> Iterator[Leaf]:
-    for name, info in model.model_fields.items():
-        kinds = frozenset(_types(info.annotation))
-        required = needed and info.is_required()
-        if inner := _model_among(kinds):
-            yield from _leaves(inner, f"{at}{name}.", required)
-        else:
-            yield Leaf(f"{at}{name}", kinds, required)
+def _reason(error: FieldError, language: Language) -> str:
+    """The reason as a file needs it, where that is another than at the other doors."""
+    section = next((section for section in ("import", "field", "refusal") if knows(section, error.code)), "field")
+    values = {name: error.values[name] for name in TELLABLE & error.values.keys()}
+    return say(section, error.code, language, **values)
 
 
-def _required_objects(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Nested objects that cannot be left out where what holds them is there, the outer ones first."""
-    for name, info in model.model_fields.items():
-        if inner := _model_among(frozenset(_types(info.annotation))):
-            if info.is_required():
-                yield (*at, name)
-            yield from _required_objects(inner, (*at, name))
+# What the model can take from a table
 
 
-def _types(annotation: Any) -> Iterator[Any]:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from _types(get_args(annotation)[0])
-    elif origin in (Union, types.UnionType):
-        for choice in get_args(annotation):
-            yield from _types(choice)
-    else:
-        yield annotation
+class Row(NamedTuple):
+    """What a row says: the case, what was done with it before, what is wrong with either, and what was assumed."""
 
-
-def _model_among(kinds: frozenset[Any]) -> type[BaseModel] | None:
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    case: Case | None
+    past: Past | None
+    errors: list[FieldError]
+    assumed: set[str]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which column fills which field, and how a row's cells become a case's facts."""
+    """Which column fills which field, and how a row's cells become a case, and the past of one."""
 
-    case: type[Case]
+    process: Process
     zone: ZoneInfo
+    history: bool
     columns: dict[int, Leaf]
     fixed: list[tuple[Leaf, str]]
     objects: list[tuple[str, ...]]
+    headers: list[str]
     unused: list[str]
-    width: int
 
     @classmethod
-    def of(cls, case: type[Case], sheet: Sheet, mapping: dict[str, str], fixed: dict[str, str], zone: ZoneInfo) -> Self:
-        """CannotImport when columns, mapping and fixed values do not fit the model or each other."""
-        leaves = {leaf.name: leaf for leaf in _leaves(case)}
-        _check_names(leaves, sheet, mapping, fixed)
+    def of(
+        cls,
+        process: Process,
+        names: Names,
+        sheet: Sheet,
+        mapping: dict[str, str],
+        fixed: dict[str, str],
+        zone: ZoneInfo,
+        history: bool,
+    ) -> Self:
+        """CannotImport when columns, mapping and fixed values do not fit the process or each other."""
+        _check_names(names, sheet, mapping, fixed)
+        constants = {leaf.name: (leaf, value) for name, value in fixed.items() if (leaf := names.find(name))}
         columns: dict[int, Leaf] = {}
         for index, header in enumerate(sheet.headers):
-            if leaf := leaves.get(mapping.get(header, header)):
-                _check_free(leaf, header, columns, sheet, fixed)
+            if (name := mapping.get(header, header)) and (leaf := names.find(name)):
+                _check_free(leaf, header, columns, sheet, constants)
                 columns[index] = leaf
-        _check_whole(leaves, columns, sheet, fixed)
-        unused = [header for index, header in enumerate(sheet.headers) if header and index not in columns]
-        constants = [(leaves[name], value) for name, value in fixed.items()]
-        plan = cls(case, zone, columns, constants, list(_required_objects(case)), unused, len(sheet.headers))
-        plan._check_fixed(fixed)
+        _check_whole(names, columns, sheet, constants)
+        unused = [
+            header for index, header in enumerate(sheet.headers) if mapping.get(header, header) and index not in columns
+        ]
+        objects = list(required_objects(process.case))
+        plan = cls(process, zone, history, columns, list(constants.values()), objects, sheet.headers, unused)
+        plan._check_fixed()
         return plan
 
-    def facts(self, cells: list[str]) -> tuple[dict[str, Any], bool]:
-        """The row as the model takes it, and whether a time in it was taken as one in the zone. An empty cell is absent."""
+    @property
+    def width(self) -> int:
+        return len(self.headers)
+
+    def read(self, cells: list[str]) -> Row:
+        """An empty cell is absent."""
         facts: dict[str, Any] = {}
-        assumed = False
+        past: dict[str, Any] = {}
+        errors: dict[str, FieldError] = {}
+        assumed: set[str] = set()
         for leaf, text in [*self._filled(cells), *self.fixed]:
-            value, without_offset = _value(leaf, text, self.zone)
-            _put(facts, leaf.name, value)
-            assumed |= without_offset
+            try:
+                value = value_of(leaf, text, self.zone, whole_days=self.history)
+            except Unreadable as lost:
+                errors[leaf.name] = FieldError(field=leaf.name, code=lost.code, values=lost.values)
+                continue
+            _put(past if leaf.is_past else facts, leaf.name, value.text)
+            assumed |= {value.assumed} if value.assumed else set()
         for *outer, name in self.objects:
             holder = _at(facts, outer)
             if holder is not None:
                 holder.setdefault(name, {})
-        return facts, assumed
+        case = _fitted(self.process.case, facts, errors)
+        came = _fitted(self.process.past, past, errors) if self.process.past and (past or self.history) else None
+        if case and came and not errors:
+            came = self._ended(case, came)
+            for name in _untold(case, came):
+                errors[name] = FieldError(field=name, code="past_without_time")
+        return Row(case, came, list(errors.values()), assumed)
 
     def _filled(self, cells: list[str]) -> Iterator[tuple[Leaf, str]]:
         for index, leaf in self.columns.items():
             if index < len(cells) and (text := cells[index].strip()):
                 yield leaf, text.replace("\r\n", "\n")  # a line break within a cell is one, whichever program saved it
 
-    def _check_fixed(self, fixed: dict[str, str]) -> None:
-        try:
-            self.case.model_validate(self.facts([])[0])
-        except ValidationError as error:
-            errors = error.errors(include_url=False, include_input=False)
-            wrong = [f"{_place(e)} {reason_of(e, 'en')}" for e in errors if _place(e) in fixed]
-            if wrong:
-                raise CannotImport(f"a value set for all rows does not hold: {'; '.join(wrong)}") from None
+    def _ended(self, case: Case, past: Past) -> Past:
+        """An old case that does not say when it was closed ended with the last that is known of it."""
+        if not self.history or past.closed_at:
+            return past
+        known = [value for value in (*vars(case).values(), *vars(past).values()) if isinstance(value, datetime)]
+        return past.model_copy(update={"closed_at": max(known)})
+
+    def called(self, field: str) -> str:
+        """A field as the file calls it."""
+        index = next((index for index, leaf in self.columns.items() if leaf.name == field), None)
+        return (field and label(self.process.name, field)) if index is None else self.headers[index]
+
+    def reason(self, error: FieldError, language: Language = "zh") -> str:
+        """Why a field does not hold; of a coded one, what would."""
+        filled = [*self.columns.values(), *(leaf for leaf, _ in self.fixed)]
+        leaf = next((leaf for leaf in filled if leaf.name == error.field), None)
+        if error.code == "literal_error" and leaf:
+            words = ("、" if language == "zh" else ", ").join(leaf.choice(code, language) for code in leaf.choices)
+            error = error.model_copy(update={"values": {"expected": words}})
+        return _reason(error, language)
+
+    def _check_fixed(self) -> None:
+        leaves = {leaf.name: leaf for leaf, _ in self.fixed}
+        wrong = [error for error in self.read([]).errors if error.field in leaves]
+
+        def reasons(language: Language) -> str:
+            return "; ".join(f"{_name(leaves[e.field], language)} {self.reason(e, language)}" for e in wrong)
+
+        if wrong:
+            raise CannotImport("fixed_wrong", reasons=reasons)
+
+
+def _fitted(model: type[M], facts: dict[str, Any], errors: dict[str, FieldError]) -> M | None:
+    """The model of these facts; or None, and among the errors why, once for each field."""
+    try:
+        return model.model_validate(facts)
+    except ValidationError as refused:
+        for error in map(_field_error, refused.errors(include_url=False, include_input=False)):
+            errors.setdefault(error.field, error)
+        return None
+
+
+def _untold(case: Case, past: Past) -> list[str]:
+    """What a past says that none of its steps would keep: a reply, and not when it was given. The empty name: that there is no step."""
+    told = past.told(case)
+    untold = [name for name in sorted(past.model_fields_set) if not _tells(past, name, case, told)]
+    return untold or ([] if told else [""])
+
+
+def _tells(past: Past, name: str, case: Case, told: list[tuple[datetime, Form]]) -> bool:
+    nothing = type(past).model_fields[name].default
+    return getattr(past, name) == nothing or _told(case, past.model_copy(update={name: nothing})) != told
+
+
+def _told(case: Case, past: Past) -> list[tuple[datetime, Form]] | None:
+    try:
+        return past.told(case)
+    except ValidationError:  # a step does not hold without it
+        return None
 
 
 def _put(facts: dict[str, Any], name: str, value: str) -> None:
@@ -372,64 +418,33 @@ def _at(facts: dict[str, Any], path: list[str]) -> dict[str, Any] | None:
     return found
 
 
-def _check_names(leaves: dict[str, Leaf], sheet: Sheet, mapping: dict[str, str], fixed: dict[str, str]) -> None:
+def _check_names(names: Names, sheet: Sheet, mapping: dict[str, str], fixed: dict[str, str]) -> None:
+    columns = listed(sheet.headers)
     if absent := [header for header in mapping if header not in sheet.headers]:
-        raise CannotImport(f"{sheet.path} has no column {_listed(absent)}; its columns: {_listed(sheet.headers)}")
-    if unknown := [name for name in [*mapping.values(), *fixed] if name not in leaves]:
-        raise CannotImport(f"there is no field {_listed(unknown)}; the fields: {_listed(leaves)}")
+        raise CannotImport("no_column", path=sheet.path, names=listed(absent), columns=columns)
+    if unknown := [name for name in [*mapping.values(), *fixed] if name and names.find(name) is None]:
+        raise CannotImport("no_field", names=listed(unknown), fields=_names(names.leaves.values()))
 
 
-def _check_free(leaf: Leaf, header: str, taken: dict[int, Leaf], sheet: Sheet, fixed: dict[str, str]) -> None:
+def _check_free(leaf: Leaf, header: str, taken: dict[int, Leaf], sheet: Sheet, fixed: Collection[str]) -> None:
     if leaf.name in fixed:
-        raise CannotImport(f"{leaf.name} is set for all rows, and column {header!r} holds it too: drop one of them")
+        raise CannotImport("set_twice", field=partial(_name, leaf), column=repr(header))
     for index, other in taken.items():
         if other == leaf:
-            raise CannotImport(
-                f"two columns for {leaf.name}: {sheet.headers[index]!r} and {header!r}; rename one of them"
-            )
+            one = sheet.headers[index]
+            raise CannotImport("two_columns", field=partial(_name, leaf), column=repr(one), other=repr(header))
 
 
-def _check_whole(leaves: dict[str, Leaf], columns: dict[int, Leaf], sheet: Sheet, fixed: dict[str, str]) -> None:
-    there = {leaf.name for leaf in columns.values()} | fixed.keys()
-    if wanting := [leaf.name for leaf in leaves.values() if leaf.required and leaf.name not in there]:
-        raise CannotImport(
-            f"no column for {_listed(wanting)}, and no value set for all rows; "
-            f"map them from the columns of {sheet.path}: {_listed(sheet.headers)}"
-        )
+def _check_whole(names: Names, columns: dict[int, Leaf], sheet: Sheet, fixed: Collection[str]) -> None:
+    there = {leaf.name for leaf in columns.values()} | set(fixed)
+    if wanting := [leaf for leaf in names.leaves.values() if leaf.required and leaf.name not in there]:
+        raise CannotImport("no_required", path=sheet.path, names=_names(wanting), columns=listed(sheet.headers))
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(name if name.isprintable() else repr(name) for name in names if name)
+def _names(leaves: Iterable[Leaf]) -> Callable[[Language], str]:
+    return lambda language: ", ".join(_name(leaf, language) for leaf in leaves)
 
 
-_WRITTEN = re.compile(
-    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[T ] *(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,6})?))? *(Z|[+-]\d{2}:?\d{2})?)?"
-)
-_WITHOUT_OFFSET = re.compile(r"\d{4}-\d{2}-\d{2}T[\d:.]+")
-_NUMBER = re.compile(r"[+-]?[\d.]+")
-
-
-def _value(leaf: Leaf, text: str, zone: ZoneInfo) -> tuple[str, bool]:
-    if leaf.types & INSTANTS:
-        return _instant(_iso(text), zone)
-    return (_iso(text) if leaf.types & DAYS else text), False
-
-
-def _iso(text: str) -> str:
-    """A date as people write it, in ISO 8601; anything else unchanged, for the model to refuse."""
-    written = _WRITTEN.fullmatch(text)
-    if written is None:
-        return "?" if _NUMBER.fullmatch(text) else text  # a spreadsheet's 46348: pydantic would count it from 1970
-    year, month, day, hour, minute, second, offset = written.groups()
-    iso = f"{year}-{month:0>2}-{day:0>2}"
-    return iso if hour is None else f"{iso}T{hour:0>2}:{minute}:{second or '00'}{offset or ''}"
-
-
-def _instant(iso: str, zone: ZoneInfo) -> tuple[str, bool]:
-    """The instant with its offset, and whether the zone gave it one."""
-    if not _WITHOUT_OFFSET.fullmatch(iso):
-        return iso, False
-    try:
-        return datetime.fromisoformat(iso).replace(tzinfo=zone).isoformat(), True
-    except ValueError:
-        return iso, False  # no such day or hour: the model says so
+def _name(leaf: Leaf, language: Language) -> str:
+    """For a person who may have to type it on the command line."""
+    return f"{leaf.label()}（{leaf.name}）" if language == "zh" else leaf.name

@@ -1,77 +1,131 @@
-"""CSV files as people have them: read once through before anything is believed, and written back with what was wrong."""
+"""Tables as people have them: read once through before anything is believed. Here are those of text; `workbooks` has Excel's."""
 
 import codecs
 import csv
-import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
+
+from models.words import Language, say
 
 DELIMITERS = ",;\t"
 CHUNK = 1 << 20
+DEEPEST_HEADER = 20
+"""A title, a date of printing and the like may stand above the header; it is looked for in this many rows."""
 REJECT_HEADERS = ["行号", "字段", "原因"]
 """The columns a file of rejected rows begins with. A file that begins with them is one, corrected: they are passed over."""
 
+Knows = Callable[[str], bool]
+"""Whether a cell's text is the name of a column."""
+
 
 class CannotImport(Exception):
-    """The file, its columns or the person will not do. Nothing was imported; the message says what would do."""
+    """The file, its columns or the person will not do. Nothing was imported; the message says what would do.
 
+    A value of its sentence may be a function of the language.
+    """
 
-class Problem(NamedTuple):
-    """Why a row is rejected: the field (empty: the row as a whole) and the reason in Chinese."""
+    def __init__(self, code: str, **values: Any) -> None:
+        self.code = code
+        self.values = values
+        super().__init__(self.said("en"))
 
-    field: str
-    reason: str
+    def said(self, language: Language) -> str:
+        values = {name: value(language) if callable(value) else value for name, value in self.values.items()}
+        return say("import", self.code, language, **values)
 
 
 class Record(NamedTuple):
-    """One row: the physical line it begins on, and its cells as they stand in the file."""
+    """One row: the physical line it begins on, and its cells as text."""
 
     line: int
     cells: list[str]
 
 
-@dataclass(frozen=True)
+class Remark(NamedTuple):
+    """Something about the file that its sender should know: a code of the catalogue and the values of its sentence."""
+
+    code: str
+    values: dict[str, Any] = {}
+
+
+@dataclass
 class Sheet:
-    """A CSV file that was read through once: it is text, its quotes close, and it has rows."""
+    """A table that was read through once and has rows. What is above its header is passed over."""
 
     path: Path
-    encoding: str
-    delimiter: str
-    headers: list[str]
-    rows: int
-    corrected: bool
+    headers: list[str] = field(init=False)
+    rows: int = field(init=False)
+    corrected: bool = field(init=False)
     """Whether it is a file of rejected rows, come back."""
+    remarks: list[Remark] = field(init=False, default_factory=list)
+    _above: int = field(init=False, repr=False)
 
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """CannotImport when the file is not a CSV file with a header and at least one row."""
-        try:
-            encoding = _encoding(path)
-            delimiter = _delimiter(path, encoding)
-            records = _records(path, encoding, delimiter)
-            header = next(records, None)
-            rows = sum(1 for _ in records)
-        except OSError as error:
-            raise CannotImport(f"{path} cannot be read: {error.strerror}") from error
-        if header is None:
-            raise CannotImport(f"{path} is empty: the first row names the columns, each other row is one case")
-        if rows == 0:
-            raise CannotImport(f"{path} holds a header and no rows: nothing to import")
-        cells = [cell.strip() for cell in header.cells]
-        corrected = cells[: len(REJECT_HEADERS)] == REJECT_HEADERS
-        headers = _original(cells) if corrected else cells
-        return cls(path, encoding, delimiter, headers, rows, corrected)
+    def lines(self) -> Iterator[Record]:
+        """The rows with anything in them, the header and what is above it too, from the first one on."""
+        raise NotImplementedError
 
     def records(self) -> Iterator[Record]:
-        """The rows, one at a time; of a corrected file, as they stood in the first one."""
-        records = _records(self.path, self.encoding, self.delimiter)
-        next(records)
-        for record in records:
-            yield Record(record.line, _original(record.cells)) if self.corrected else record
+        """The rows below the header, one at a time; of a corrected file, as they stood in the first one."""
+        for record in islice(self.lines(), self._above + 1, None):
+            yield Record(record.line, original(record.cells)) if self.corrected else record
+
+    def _read_through(self, knows: Knows) -> None:
+        lines = self.lines()
+        head = list(islice(lines, DEEPEST_HEADER))
+        if not head:
+            raise CannotImport("is_empty", path=self.path)
+        self._above, _ = header_among(head, knows)
+        header = head[self._above]
+        below = chain(head[self._above + 1 :], lines)
+        self.rows = self._count(below, header)
+        if self.rows == 0:
+            raise CannotImport("no_rows", path=self.path)
+        cells = [cell.strip() for cell in header.cells]
+        self.corrected = cells[: len(REJECT_HEADERS)] == REJECT_HEADERS
+        self.headers = original(cells) if self.corrected else cells
+        if self._above:
+            self.remarks.append(Remark("header_at", {"line": header.line}))
+
+    def _count(self, below: Iterator[Record], header: Record) -> int:
+        return sum(1 for _ in below)
+
+
+def header_among(head: list[Record], knows: Knows) -> tuple[int, int]:
+    """Which row names the columns, and how many of its names are known: the row with the most, or else the first of more than one cell."""
+    known = [sum(map(knows, record.cells)) for record in head]
+    best = max(known)
+    if best:
+        return known.index(best), best
+    wide = (index for index, record in enumerate(head) if sum(bool(cell.strip()) for cell in record.cells) > 1)
+    return next(wide, 0), 0
+
+
+class TextSheet(Sheet):
+    """A CSV file: it is text, and its quotes close."""
+
+    encoding: str
+    delimiter: str
+
+    @classmethod
+    def of(cls, path: Path, knows: Knows) -> Self:
+        """CannotImport when the file is not a CSV file with a header and at least one row."""
+        sheet = cls(path)
+        try:
+            sheet.encoding = _encoding(path)
+            sheet.delimiter = _delimiter(path, sheet.encoding)
+            sheet._read_through(knows)
+        except OSError as error:
+            raise CannotImport("cannot_read", path=path, reason=error.strerror) from error
+        if sheet.encoding == "gb18030":
+            sheet.remarks.append(Remark("gb18030"))
+        return sheet
+
+    def lines(self) -> Iterator[Record]:
+        return _records(self.path, self.encoding, self.delimiter)
 
 
 def _encoding(path: Path) -> str:
@@ -79,7 +133,7 @@ def _encoding(path: Path) -> str:
     if _decodes(path, "utf-8-sig"):
         return "utf-8-sig"
     if _is_damaged_utf8(path) or not _decodes(path, "gb18030"):
-        raise CannotImport(f"{path} is neither UTF-8 nor GB18030 text throughout: save it as “CSV UTF-8”")
+        raise CannotImport("not_text", path=path)
     return "gb18030"
 
 
@@ -89,7 +143,7 @@ def _decodes(path: Path, encoding: str) -> bool:
         try:
             while chunk := file.read(CHUNK):
                 if b"\0" in chunk:
-                    raise CannotImport(f"{path} is no CSV file but a workbook or the like: save it as “CSV UTF-8”")
+                    raise CannotImport("not_csv", path=path)
                 decoder.decode(chunk)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
@@ -107,9 +161,9 @@ def _is_damaged_utf8(path: Path) -> bool:
 
 
 def _delimiter(path: Path, encoding: str) -> str:
-    """The one the header line has most of, outside quotes."""
+    """The one that the first lines' fullest has most of, outside quotes; of a file with a title, that is the header's."""
     with path.open(encoding=encoding, newline="") as file:
-        line = next((line for line in file if line.strip()), "")
+        line = next((line for line in file if any(d in line for d in DELIMITERS)), "")
     return max(DELIMITERS, key=re.sub(r'"[^"]*"', "", line).count)
 
 
@@ -124,76 +178,25 @@ def _records(path: Path, encoding: str, delimiter: str) -> Iterator[Record]:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise CannotImport(
-                    f"{path}: the row that begins on line {line} is not valid CSV ({error}). "
-                    'A cell with a quote in it is written "…""…", and every quote must close'
-                ) from error
+                raise CannotImport("bad_csv", path=path, line=line, reason=error) from error
             if any(cell.strip() for cell in cells):
                 yield Record(line, cells)
-
-
-_PRIVATE = partial(os.open, mode=0o600)
-
-
-class Rejects:
-    """The file of rejected rows: where, which field, why, and the row as it was, to be corrected and imported again.
-
-    It is there only while, and after, something was rejected. For its owner's eyes: rows hold personal data.
-    """
-
-    def __init__(self, path: Path, headers: list[str]) -> None:
-        self._path = path
-        self._headers = headers
-        self._rows = 0
-
-    def __enter__(self) -> Self:
-        try:
-            self._path.unlink(missing_ok=True)
-            self._file = open(self._path, "x", encoding="utf-8-sig", newline="", opener=_PRIVATE)
-        except OSError as error:
-            raise CannotImport(f"{self._path}, for rejected rows, cannot be written: {error.strerror}") from error
-        self._writer = csv.writer(self._file)
-        self._write([*REJECT_HEADERS, *self._headers])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if self._rows == 0:
-            self._path.unlink()
-
-    def add(self, record: Record, problems: list[Problem]) -> None:
-        fields, reasons = ("；".join(parts) for parts in zip(*problems, strict=True))
-        self._write([str(record.line), fields, reasons, *record.cells])
-        self._rows += 1
-
-    def _write(self, cells: list[str]) -> None:
-        self._writer.writerow([_guarded(cell) for cell in cells])
-
-
-def check_target(target: Path, file: Path) -> None:
-    """Rejected rows replace those of an earlier run, and nothing else."""
-    try:
-        if not target.exists():
-            return
-        if target.samefile(file):
-            raise CannotImport(f"{target} is the file to import: rejected rows need another one")
-        with target.open(encoding="utf-8-sig", errors="replace") as old:
-            first = old.readline()
-    except OSError as error:
-        raise CannotImport(f"{target}, for rejected rows, cannot be read: {error.strerror}") from error
-    if first and not first.startswith(",".join(REJECT_HEADERS)):
-        raise CannotImport(f"{target} exists and is not ours to replace: move it, or name another for rejected rows")
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
-def _guarded(cell: str) -> str:
-    """A cell no spreadsheet takes for a formula. `_original` is the way back, also for a cell that was quoted already."""
+def guarded(cell: str) -> str:
+    """A cell no spreadsheet takes for a formula. `original` is the way back, also for a cell that was quoted already."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
-def _original(cells: list[str]) -> list[str]:
+def original(cells: list[str]) -> list[str]:
     """The cells of the first file, from a row of rejects."""
     cells = cells[len(REJECT_HEADERS) :]
     return [cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell for cell in cells]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names out of a file, safe on a terminal."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names if name)
