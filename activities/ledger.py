@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, and_, col, func, or_, select
 from temporalio import activity
 
 from activities.database import Database
@@ -18,10 +18,13 @@ from models.tasks import (
     Armed,
     CaseClosed,
     CaseOpened,
+    CycleBegun,
     DueRung,
     Entry,
     Fired,
+    Noted,
     Recording,
+    Sent,
     Submission,
     TaskDone,
     TaskMoved,
@@ -67,11 +70,11 @@ class Ledger:
             for submission, refusal in recording.refused.items():
                 session.get_one(SubmissionRow, submission).refusal = refusal.model_dump()
             session.flush()
-            opened = next((entry for entry in recording.entries if isinstance(entry, CaseOpened)), None)
-            if opened and opened.key not in kept and case.entered_at is None:
-                self._introduce(session, case, opened)
+            self._tell_owners(session, case, [entry for entry in recording.entries if entry.key not in kept])
             case.due_at = session.exec(
-                select(func.min(TaskRow.due_at)).where(TaskRow.case_id == case.id, TaskRow.state == "open")
+                select(func.min(TaskRow.due_at)).where(
+                    TaskRow.case_id == case.id, TaskRow.state == "open", col(TaskRow.by_itself).is_(False)
+                )
             ).one()
 
     @activity.defn(no_thread_cancel_exception=True)
@@ -164,8 +167,10 @@ class Ledger:
             )
         )
         match entry:
-            case CaseOpened():
+            case CaseOpened() | Noted():
                 pass
+            case Sent():
+                self._send(session, case, entry)
             case TaskOwed():
                 self._owe(session, case, entry)
             case TaskDone(task=key):
@@ -185,6 +190,8 @@ class Ledger:
                 if task.owner not in (entry.person, entry.by):
                     self._notify(session, case, entry, task.owner, "given_away", key, {"person": entry.person})
                 task.owner = entry.person
+            case CycleBegun(cycle=cycle):
+                case.cycle = cycle
             case Told():
                 self._tell(session, case, entry)
             case CaseClosed():
@@ -198,11 +205,12 @@ class Ledger:
                 key=owed.task,
                 form=owed.form,
                 owner_role=owed.owner,
-                owner=self._who(owed.owner, case),
+                owner=self._who(owed.owner, case, owed.unit),
                 owed_at=owed.at,
                 due_at=owed.due_at,
                 due_because=owed.because.model_dump(mode="json"),
                 after=owed.after,
+                by_itself=owed.by_itself,
             )
         )
         self._arm(session, case, owed, owed.task, 0, owed.rungs)
@@ -231,12 +239,25 @@ class Ledger:
         data = {"by": told.by, **({"due_at": task.due_at.isoformat()} if task else {})}
         self._notify(session, case, told, person, told.what, told.task, data, told.key)
 
-    def _introduce(self, session: Session, case: CaseRow, opened: CaseOpened) -> None:
-        """Each owner hears of a new case once, with what is due first."""
-        tasks = session.exec(select(TaskRow).where(TaskRow.case_id == case.id).order_by(col(TaskRow.due_at).desc()))
-        for owner, task in {task.owner: task for task in tasks}.items():
-            data = {"form": task.key, "due_at": task.due_at.isoformat()}
-            self._notify(session, case, opened, owner, "new", None, data)
+    def _tell_owners(self, session: Session, case: CaseRow, new: list[AnyEntry]) -> None:
+        """Each owner hears of a new case once, with what is due first; later of what somebody else's form made him owe."""
+        owed = [entry for entry in new if isinstance(entry, TaskOwed) and not entry.by_itself]
+        opened = next((entry for entry in new if isinstance(entry, CaseOpened)), None)
+        if case.entered_at and any(entry.at < case.entered_at for entry in new):
+            return
+        keys = [entry.task for entry in owed]
+        if not keys:
+            return
+        of_case = select(TaskRow).where(TaskRow.case_id == case.id, col(TaskRow.key).in_(keys))
+        tasks = list(session.exec(of_case.order_by(col(TaskRow.due_at))))
+        if opened:
+            for owner, task in {task.owner: task for task in reversed(tasks)}.items():  # the one that is due first
+                data = {"form": task.key, "due_at": task.due_at.isoformat()}
+                self._notify(session, case, opened, owner, "new", None, data)
+            return
+        for task in tasks:
+            if task.owner != owed[0].by and task.state == "open":
+                self._notify(session, case, owed[0], task.owner, "task", task.key, {"due_at": task.due_at.isoformat()})
 
     def _notify(
         self,
@@ -263,6 +284,30 @@ class Ledger:
             )
         )
 
+    def _send(self, session: Session, case: CaseRow, sent: Sent) -> None:
+        """A pending submission of the other case, recorded now or just after its last one; the relay delivers it."""
+        to = other_case(session, case.process, sent.to)
+        if to is None or to.state != "open":
+            log.warning("sent.nowhere", case=case.id, form=sent.form)
+            return
+        body = json.dumps(sent.outline, ensure_ascii=False, sort_keys=True).encode()
+        to.last_instant = max(sent.at, to.last_instant + timedelta.resolution)
+        submission = f"{sent.submission}/{case.id}"
+        session.add(
+            SubmissionRow(
+                id=submission,
+                case_id=to.id,
+                form=sent.form,
+                by=sent.by,
+                role=sent.role,
+                recorded_at=to.last_instant,
+                sealed=self._keys.seal(body, COLUMN, f"submission/{submission}"),
+                outline=sent.outline,
+                digest=self._keys.digest(body),
+                next_try_at=sent.at,
+            )
+        )
+
     def _archive(self, session: Session, case: CaseRow) -> None:
         session.flush()
         document = json.dumps(whole_case(session, case, self._keys), ensure_ascii=False, default=str).encode()
@@ -273,8 +318,8 @@ class Ledger:
     def _task(self, session: Session, case: CaseRow, key: str) -> TaskRow:
         return session.get_one(TaskRow, (case.id, key))
 
-    def _who(self, role: Role, case: CaseRow) -> str:
-        return self._people.resolve(role, case.id, case.region, case.store)
+    def _who(self, role: Role, case: CaseRow, unit: str | None = None) -> str:
+        return self._people.resolve(role, case.id, case.region, case.store, unit, case.about)
 
     def _kept(self, session: Session, recording: Recording) -> dict[str, dict[str, Any]]:
         keys = [entry.key for entry in recording.entries]
@@ -285,6 +330,12 @@ class Ledger:
 def locked(session: Session, case: str) -> CaseRow:
     """The case's row, and the case to ourselves until the transaction ends."""
     return session.exec(select(CaseRow).where(CaseRow.id == case).with_for_update()).one()
+
+
+def other_case(session: Session, process: str, named: str) -> CaseRow | None:
+    """A case by its id or its business number, to ourselves until the transaction ends."""
+    named_so = or_(col(CaseRow.id) == named, and_(CaseRow.process == process, CaseRow.number == named))
+    return session.exec(select(CaseRow).where(named_so).with_for_update()).first()
 
 
 def as_submission(row: SubmissionRow) -> Submission:

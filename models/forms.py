@@ -138,6 +138,11 @@ class Case(Private):
         """The store concerned, when the process knows one: it finds the region and so the specialist."""
         return None
 
+    @property
+    def about(self) -> str | None:
+        """The employee the case is about, when it is about one: he does not handle it."""
+        return None
+
     def objections(self, intake: Any, now: datetime) -> list[FieldError]:
         """What the intake rules of the policy refuse at this instant (UTC). Empty when the case may open."""
         return []

@@ -19,7 +19,20 @@ class Role(StrEnum):
     SPECIALIST = "specialist"
     MANAGER = "manager"
     DIRECTOR = "director"
+    SUPERVISOR = "supervisor"
+    """Of a region's stores."""
+    CONTACT = "contact"
+    """A department's contact, who answers when a case asks the department."""
     ADMINISTRATOR = "administrator"
+
+
+SUPERIOR = {
+    Role.SPECIALIST: Role.MANAGER,
+    Role.CONTACT: Role.MANAGER,
+    Role.SUPERVISOR: Role.MANAGER,
+    Role.MANAGER: Role.DIRECTOR,
+}
+"""Who stands in where nobody plays a role, or only the person a case is about."""
 
 
 class Person(BaseModel):
@@ -31,6 +44,8 @@ class Person(BaseModel):
     role: Role
     regions: tuple[str, ...] = ()
     store: str | None = None
+    department: str | None = None
+    """Of a department's contact: merchandise, brand, logistics, training, administration."""
 
 
 class Store(BaseModel):
@@ -82,9 +97,24 @@ class Directory(BaseModel):
         known = self.store(store)
         return known.region if known else None
 
-    def resolve(self, role: Role, case: str, region: str | None, store: str | None) -> str:
-        """The person who plays a role for a case: the store's or region's own first, spread evenly by case id where several could."""
-        able = [person for person in self.people if person.role is role]
+    def resolve(
+        self,
+        role: Role,
+        case: str,
+        region: str | None,
+        store: str | None,
+        unit: str | None = None,
+        about: str | None = None,
+    ) -> str:
+        """The person who plays a role for a case: of the unit, the store or the region first, spread evenly by case id.
+
+        Never the employee the case is `about`: where nobody else plays the role, his superior does.
+        """
+        able = [person for person in self.people if person.role is role and person.id != about]
+        if unit:
+            able = [person for person in able if unit in (person.department, person.store)]
+        if not able and role in SUPERIOR:
+            return self.resolve(SUPERIOR[role], case, region, store, about=about)
         local = [person for person in able if region in person.regions or (store and person.store == store)]
         choice = local or able or [person for person in self.people if person.role is Role.ADMINISTRATOR]
         return choice[int(hashlib.sha256(case.encode()).hexdigest(), 16) % len(choice)].id

@@ -1,14 +1,14 @@
 """The policy: the numbers of the handbook as data, read when a case opens and never for one that runs."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from models.tasks import Process
+from models.tasks import Process, Promise
 
 SHIPPED = Path(__file__).with_name("policy.toml")
 
@@ -39,9 +39,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def promises(process: Process, path: Path = SHIPPED) -> BaseModel:
-    """The promises a case of this process opens under. ValidationError names the number that does not hold."""
-    section = _read(path)[process.name]["promises"]
-    return process.promises.model_validate({name: {"name": name, **promise} for name, promise in section.items()})
+    """The promises and terms a case of this process opens under. ValidationError names the number that does not hold."""
+    section = _read(path)[process.name]
+    promised = {name: {"name": name, **promise} for name, promise in section["promises"].items()}
+    return process.promises.model_validate(promised | ({"terms": section["terms"]} if "terms" in section else {}))
+
+
+def each(promises: BaseModel) -> Iterator[Promise]:
+    """The promises alone, without the terms that come with them."""
+    return (promise for _, promise in promises if isinstance(promise, Promise))
 
 
 def intake(process: Process, path: Path = SHIPPED) -> BaseModel:

@@ -33,6 +33,8 @@ class CaseRow(SQLModel, table=True):
     cycle: int = 1
     store: str | None = Field(default=None, index=True)
     region: str | None = Field(default=None, index=True)
+    about: str | None = None
+    """The employee the case is about: it is never his, and where he is the manager, his superior hears."""
     opened_at: datetime
     entered_at: datetime | None = None
     """When a case with a past came here. What was planned before is passed, and told to nobody."""
@@ -116,6 +118,8 @@ class TaskRow(SQLModel, table=True):
     due_at: datetime
     due_because: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     generation: int = 0
+    by_itself: bool = False
+    """A promise that is met by other forms: shown and reckoned, and on nobody's list."""
     after: str | None = None
     """The form that must be handed in before this one."""
     done_at: datetime | None = None

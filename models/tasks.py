@@ -33,6 +33,7 @@ class Promise(BaseModel):
     name: str
     within: timedelta = Field(gt=AT_DUE)
     ladder: tuple[Rung, ...]
+    """Empty where lateness is shown and reckoned, and told to nobody."""
     basis: str
     """The handbook's section, or "ours"."""
 
@@ -41,7 +42,7 @@ class Promise(BaseModel):
     def _climbs_and_somebody_hears(cls, ladder: tuple[Rung, ...]) -> tuple[Rung, ...]:
         if any(later.after <= earlier.after for earlier, later in pairwise(ladder)):
             raise ValueError("the rungs of a ladder must climb: each later than the one before")
-        if all(rung.is_reminder for rung in ladder):
+        if ladder and all(rung.is_reminder for rung in ladder):
             raise ValueError("a ladder needs a rung at or after the due time: somebody must hear that it passed")
         return ladder
 
@@ -178,6 +179,8 @@ class Process:
     forms: tuple[type[Form], ...]
     acts: tuple[type[Form], ...] = ()
     past: type[Past] | None = None
+    sent: tuple[type[Form], ...] = ()
+    """What only another case hands in."""
 
     @property
     def submittable(self) -> dict[str, type[Form]]:
@@ -187,7 +190,8 @@ class Process:
     @property
     def recordable(self) -> dict[str, type[Form]]:
         """What a desk may be given: that, and what only a past holds."""
-        return {**self.submittable, Closed.form: Closed}
+        unseen: tuple[type[Form], ...] = (*self.sent, Closed)
+        return {**self.submittable, **{form.form: form for form in unseen}}
 
 
 # What the desk tells the ledger. `key` says what an entry is: the first one written under a key wins.
@@ -246,6 +250,10 @@ class TaskOwed(Entry):
     task: str
     form: str
     owner: Role
+    by_itself: bool = False
+    """A promise the desk keeps without a form: nobody hands anything in."""
+    unit: str | None = None
+    """Which of several that play the role: a department, another store."""
     due_at: datetime
     because: Because
     after: str | None
@@ -298,6 +306,43 @@ class TaskReassigned(Entry):
         return f"reassigned/{self.submission}"
 
 
+class Noted(Entry):
+    """Something worth a line in the timeline that changes no task."""
+
+    kind: Literal["noted"] = "noted"
+    what: str
+    task: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"noted/{self.what}/{self.submission}"
+
+
+class Sent(Entry):
+    """A submission that this case makes to another one of its process."""
+
+    kind: Literal["sent"] = "sent"
+    to: str
+    """The other case's id, or its business number."""
+    form: str
+    outline: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return f"sent/{self.form}/{self.to}/{self.submission}"
+
+
+class CycleBegun(Entry):
+    """The customer was not satisfied: the case is handled once more."""
+
+    kind: Literal["cycle"] = "cycle"
+    cycle: int
+
+    @property
+    def key(self) -> str:
+        return f"cycle/{self.cycle}"
+
+
 class Told(Entry):
     """A notice without a clock, to a role or to one person."""
 
@@ -322,7 +367,17 @@ class CaseClosed(Entry):
 
 
 AnyEntry = Annotated[
-    CaseOpened | TaskOwed | TaskDone | TaskWithdrawn | TaskMoved | TaskReassigned | Told | CaseClosed,
+    CaseOpened
+    | TaskOwed
+    | TaskDone
+    | TaskWithdrawn
+    | TaskMoved
+    | TaskReassigned
+    | Noted
+    | Sent
+    | CycleBegun
+    | Told
+    | CaseClosed,
     Field(discriminator="kind"),
 ]
 

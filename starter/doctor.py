@@ -254,7 +254,7 @@ class Ward:
             and_(TaskRow.state == "done", col(TaskRow.done_at) > TaskRow.due_at),
             and_(TaskRow.state == "open", TaskRow.due_at < self._now),
         )
-        return self._count(TaskRow, *self._within(TaskRow.due_at), late)
+        return self._count(TaskRow, *self._within(TaskRow.due_at), col(TaskRow.by_itself).is_(False), late)
 
     def _due_soon(self) -> int:
         cases = (

@@ -158,7 +158,7 @@ class Reconciler:
         decided = await asyncio.to_thread(self._known, case, ("decided",))
         handle = self._client.get_workflow_handle(case)
         try:
-            taken: set[str] = set(await handle.query("taken", result_type=list[str], rpc_timeout=ANSWER_WITHIN))
+            taken: set[str] = set(await handle.query("decided", result_type=list[str], rpc_timeout=ANSWER_WITHIN))
         except (RPCError, WorkflowQueryFailedError) as error:
             log.warning("case.cannot_be_asked", case=case, reason=type(error).__name__)
             return None

@@ -14,7 +14,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from activities.database import Database, once_more
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import as_submission, locked
+from activities.ledger import as_submission, locked, other_case
 from models import policy
 from models.forms import LEDGER, Case, Form, Private
 from models.people import Directory, Person, Role
@@ -119,6 +119,8 @@ class Submissions:
                 number=facts.number,
                 store=store,
                 region=self._people.region(store),
+                about=facts.about,
+                keys=self._keys.writing,
                 opened_at=opened_at,
                 entered_at=now if past else None,
                 last_instant=opened_at,
@@ -127,7 +129,7 @@ class Submissions:
             session.add(case)
             session.flush()
             row = self._add(session, case, OPENING, facts, body, by, key, None, opened_at, now)
-            customers.note(session, self._keys, case.id, json.loads(body))
+            customers.begin(session, self._keys, case.id, json.loads(body))
             for at, form in past.told(facts) if past else ():
                 self._add(session, case, form.form, form, _canonical(form), by, None, None, at, now)
             return _receipt(row, True, self._lease(session, case, holder, now, row))
@@ -158,12 +160,17 @@ class Submissions:
                 same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
                 return self._repeated(row, body if same else b"", "key_reused", key=key)
             now = self._clock()
-            if errors := [*form.objections(now), *self._unfit_person(process, form)]:
+            if errors := [
+                *form.objections(now),
+                *self._unfit_person(process, form),
+                *_no_such_other(session, case, form),
+            ]:
                 raise Invalid(errors)
             if isinstance(form, Reassign) and self._is_theirs(session, case, form):
                 raise Conflict("already_theirs", task=form.task, person=form.person)
             recorded_at = max(now, case.last_instant + timedelta.resolution)
             row = self._add(session, case, form.form, form, body, by, key, task, recorded_at, now)
+            customers.note(session, self._keys, case.id, json.loads(body))
             return _receipt(row, True, self._lease(session, case, holder, now))
 
     def receipt(self, submission: str) -> Receipt:
@@ -380,6 +387,17 @@ def _held(session: Session, submission: str) -> tuple[CaseRow, SubmissionRow]:
     case_id = select(SubmissionRow.case_id).where(SubmissionRow.id == submission).scalar_subquery()
     case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).one()
     return case, session.get_one(SubmissionRow, submission)
+
+
+def _no_such_other(session: Session, case: CaseRow, form: Form) -> list[FieldError]:
+    """A form that names another case names one that is there, open, and not this one."""
+    named = getattr(form, "other_case", None)
+    if named is None:
+        return []
+    other = other_case(session, case.process, named)
+    if other is None or other.id == case.id:
+        return [FieldError(field="of", code="no_such_other_case", values={"case": named})]
+    return [FieldError(field="of", code="other_case_closed", values={"case": named})] if other.state != "open" else []
 
 
 def _canonical(content: Private) -> bytes:

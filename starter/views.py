@@ -22,6 +22,7 @@ from starter.refusals import Conflict, Invalid, NotFound
 
 Item = TypeVar("Item")
 
+NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY = Directory.model_construct(people=())
 INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
@@ -62,6 +63,8 @@ class TaskView(BaseModel):
     overdue: bool
     done_at: datetime | None
     done_by: str | None
+    by_itself: bool
+    """Nobody hands it in: it is met by other forms."""
     possible: bool
     after: str | None
     rungs: list[RungView]
@@ -274,7 +277,8 @@ class Views:
         cursor: str | None = None,
     ) -> Page[TaskView]:
         """Tasks, the soonest due first. Invalid for an owner that nobody is or was."""
-        query = select(TaskRow).order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key))
+        query = select(TaskRow).where(col(TaskRow.by_itself).is_(False))
+        query = query.order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key))
         if self._reader.role is Role.STORE:
             own = select(CaseRow.id).where(CaseRow.store == self._reader.store)
             query = query.where(col(TaskRow.case_id).in_(own))
@@ -435,11 +439,11 @@ class Views:
     def _tasks(self, rows: list[TaskRow]) -> list[TaskView]:
         ids = {row.case_id for row in rows}
         cases = {row.id: row for row in self._session.exec(select(CaseRow).where(col(CaseRow.id).in_(ids)))}
-        done = set(
-            self._session.exec(
-                select(TaskRow.case_id, TaskRow.form).where(col(TaskRow.case_id).in_(cases), TaskRow.state == "done")
-            )
+        of_form = select(TaskRow.case_id, TaskRow.form, func.max(TaskRow.done_at)).group_by(
+            col(TaskRow.case_id), col(TaskRow.form)
         )
+        rows_done = self._session.exec(of_form.where(col(TaskRow.case_id).in_(cases), TaskRow.state == "done"))
+        done = {(case, form): at for case, form, at in rows_done if at}
         rungs: dict[tuple[str, str], list[RungView]] = {}
         for row in self._session.exec(
             select(DeadlineRow)
@@ -449,7 +453,9 @@ class Views:
             rungs.setdefault((row.case_id, row.task), []).append(self._rung(row))
         return [self._task(row, cases[row.case_id], done, rungs.get((row.case_id, row.key), [])) for row in rows]
 
-    def _task(self, row: TaskRow, case: CaseRow, done: set[tuple[str, str]], rungs: list[RungView]) -> TaskView:
+    def _task(
+        self, row: TaskRow, case: CaseRow, done: dict[tuple[str, str], datetime], rungs: list[RungView]
+    ) -> TaskView:
         return TaskView(
             case=row.case_id,
             process=case.process,
@@ -465,7 +471,10 @@ class Views:
             overdue=row.due_at < (row.done_at or self._now) and row.state != "withdrawn",
             done_at=self._here(row.done_at),
             done_by=row.done_by,
-            possible=row.state == "open" and (row.after is None or (row.case_id, row.after) in done),
+            by_itself=row.by_itself,
+            possible=row.state == "open"
+            and not row.by_itself
+            and (row.after is None or done.get((row.case_id, row.after), NEVER_YET) >= row.owed_at),
             after=row.after,
             rungs=[rung for rung in rungs if rung.fired_at or rung.generation == row.generation],
         )

@@ -202,7 +202,7 @@ class Office:
         return {row.key: row for row in self.rows(TaskRow, case)}
 
     def open_tasks(self, case: str) -> set[str]:
-        return {key for key, row in self.tasks(case).items() if row.state == "open"}
+        return {key for key, row in self.tasks(case).items() if row.state == "open" and not row.by_itself}
 
     def events(self, case: str) -> list[EventRow]:
         return self.rows(EventRow, case, EventRow.id)

@@ -27,7 +27,7 @@ from models.words import say
 from settings import Settings
 from starter import api
 from starter.__main__ import app
-from tests.office import Office, eventually
+from tests.office import DAY, HOUR, Office, eventually
 from workflows.complaint import ComplaintWorkflow
 
 ROOT = Path(__file__).parent.parent
@@ -36,9 +36,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NINE = ["case", "submission", "form", "task", "promise", "ladder", "notice", "ledger", "desk"]
 SINCE = {
     "received_at": "receipt",
+    "open": "the submission",
     "solution": "the proposal",
     "consent": "the customer's answer",
     "callback": "the callback",
+    "out_of_authority": "when it was found so",
+    "agreement": "the agreement",
+    "assist": "the question",
+    "refer": "the reference",
+    "decision": "the manager's word",
 }
 """What the README calls the instant a clock runs from."""
 
@@ -91,21 +97,31 @@ def intake_sentence(intake: ComplaintIntake) -> str:
 
 
 async def one_of_each_task(office: Office) -> dict[str, tuple[str, str]]:
-    """The form and the anchor of every promise, from a complaint that meets them all."""
+    """The form and the anchor of every promise, from complaints that meet them all."""
     case = await office.open()
-    await office.walk(case, until="solution")
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    await office.hand_in(case, "agreement", reply_by=(office.now() + DAY).isoformat())
+    await office.hand_in(case, "decision", by="wang", verdict="approve")
+    await office.hand_in(case, "assist", department="merchandise", question="同批次有没有别的投诉")
+    await office.hand_in(case, "refer", body="12315", reference="1", due_at=(office.now() + DAY).isoformat())
+    await office.hand_in(case, "solution", **office.SOLUTION)
     await office.hand_in(case, "consent", accepted=False)
     await office.hand_in(case, "solution", **office.SOLUTION)
     await office.hand_in(case, "consent", accepted=True)
     await office.hand_in(case, "execution", content="新衣已寄出")
+    for channel, tried_at in (("phone", DAY), ("sms", HOUR), ("phone", HOUR)):
+        await office.hand_in(case, "attempt", channel=channel, tried_at=(office.now() - tried_at).isoformat())
+    await office.hand_in(case, "callback", outcome="unreachable")
+    await office.hand_in(case, "decision", by="wang", verdict="reject")
     await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
-    because = [(task.due_because, task.form) for task in office.tasks(case).values()]
-    return {why["promise"]: (form, why["anchor"]) for why, form in because}
+    ofstore = await office.open(origin="store", store_handling={"reply": "已致歉"}, customer={})
+    tasks = [*office.tasks(case).values(), *office.tasks(ofstore).values()]
+    return {task.due_because["promise"]: (task.form, task.due_because["anchor"]) for task in reversed(tasks)}
 
 
 async def test_the_promises_are_those_of_the_policy_and_run_from_where_the_case_says(office: Office):
     found = await one_of_each_task(office)
-    rows = [promise_row(promise, *found[name]) for name, promise in policy.promises(COMPLAINT)]
+    rows = [promise_row(promise, *found[promise.name]) for promise in policy.each(policy.promises(COMPLAINT))]
     intake = policy.intake(COMPLAINT)
     assert isinstance(intake, ComplaintIntake)
     shown = README.split("<!-- promises -->\n")[1].split("<!-- /promises -->")[0]

@@ -43,7 +43,7 @@ def alarms(office: Office, case: str) -> list[Any]:
 
 
 async def recalled(office: Office, case: str) -> bool:
-    taken = await office.client.get_workflow_handle(case).query("taken", result_type=list[str])
+    taken = await office.client.get_workflow_handle(case).query("decided", result_type=list[str])
     return set(taken) == {row.id for row in office.rows(SubmissionRow, case)}
 
 

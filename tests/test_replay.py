@@ -106,7 +106,7 @@ async def refused_twice_then_accepted(office: Office) -> str:
     for _ in range(2):
         await office.hand_in(case, "consent", accepted=False, wish="要求退款")
         await office.pass_time(HOUR)
-        await office.hand_in(case, "solution", **office.SOLUTION | {"remedy": "refund"})
+        await office.hand_in(case, "solution", by="wang", **office.SOLUTION | {"remedy": "refund"})
     await office.hand_in(case, "consent", accepted=True)
     await office.hand_in(case, "execution", content="已退款")
     await office.hand_in(case, "callback", outcome="partly_satisfied", satisfaction=3)
@@ -131,10 +131,10 @@ async def late_everywhere(office: Office) -> str:
     await office.hand_in(case, "consent", accepted=True)
     await office.pass_time(4 * DAY)
     await office.hand_in(case, "execution", content="新衣已寄出")
-    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1)
+    await office.hand_in(case, "callback", outcome="partly_satisfied", satisfaction=2)
     await office.pass_time(3 * DAY)
     await office.hand_in(case, "record", finding="充绒工艺不良")
-    assert {key: len(office.fired(case, key)) for key in office.tasks(case)} == {
+    assert {key: len(office.fired(case, key)) for key, task in office.tasks(case).items() if not task.by_itself} == {
         **dict.fromkeys(("reply", "solution", "consent", "execution", "callback"), 3),
         "record": 2,
     }

@@ -1,44 +1,264 @@
-"""The direct complaint (handbook 6.2): reply, solution, consent, execution, callback, record."""
+"""The direct complaint (handbook 6.2): reply, solution, consent, execution, callback, record; and what bends it (5.2)."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from temporalio import workflow
 
 from models.complaint import (
     COMPLAINT,
+    Absorb,
+    AgreedReply,
+    Agreement,
+    Amend,
+    Answer,
+    AskManager,
+    Assist,
+    Attempt,
     Callback,
     Complaint,
     ComplaintPromises,
+    Completion,
     Consent,
+    Decision,
+    Duplicate,
     Execution,
+    ExternalReply,
+    NoAgreement,
+    Opinion,
+    OutOfAuthority,
     Record,
+    Refer,
     Reply,
     Solution,
+    Supplement,
+    Withdraw,
 )
+from models.forms import Form
 from models.people import Role
-from models.tasks import Opened
-from workflows.desk import Desk
+from models.tasks import Opened, Refusal
+from workflows.desk import COMPLETED, Desk, Ended, Left, Owed
+
+SECOND = 2
+BEFORE_AGREED = timedelta(hours=2)
+"""The manager decides so long before the time that was agreed with the customer."""
+
+
+class Consented(NamedTuple):
+    """What the customer agreed to: when, and how long it may take."""
+
+    at: datetime
+    duration: timedelta | None
 
 
 @workflow.defn(name="complaint")
 class ComplaintWorkflow(Desk):
     process = COMPLAINT
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempts: list[Attempt] = []
+
     @workflow.run
     async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
         """Three clocks run side by side from receipt; nothing is carried out without the customer's consent."""
-        received_at, promises = opened.case.received_at, opened.promises
+        self.case, self.promises = opened.case, opened.promises
         async with self.until_ended(opened):
-            reply = self.owe(Role.SPECIALIST, Reply, promises.reply, since=received_at)
-            solution = self.owe(Role.SPECIALIST, Solution, promises.solution, since=received_at)
-            callback = self.owe(Role.SPECIALIST, Callback, promises.callback, since=received_at, after=Execution)
+            async with self.until_left() as handling:
+                received_at = await self.received_by_us()
+                reply = self.owe(Role.SPECIALIST, Reply, self.promises.reply, since=received_at)
+                solution = self.owe(Role.SPECIALIST, Solution, self.promises.solution, since=received_at)
+                callback = self.owe(
+                    Role.SPECIALIST, Callback, self.promises.callback, since=received_at, after=Execution
+                )
 
-            proposed = await solution
+                await self.carried_out(await self.agreed(await solution))
+                called = await self.reached(callback)
+                while self.is_to_be_handled_again(called):
+                    called = await self.handled_again(since=called.at)
+                await reply
+                handling.over_at = called.at
+            await self.ask(Role.SPECIALIST, Record, self.promises.record, since=handling.over_at or self.instant)
+
+    async def agreed(self, proposed: Solution) -> Consented:
+        """Proposals until the customer agrees to one. After the second refusal the manager says how it goes on."""
+        promises, refusals = self.promises, 0
+        consent = await self.ask(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
+        while not consent.accepted:
+            refusals += 1
+            since = consent.at
+            if self.bends and refusals == promises.terms.refusals:
+                since = (await self.ask(Role.MANAGER, Decision, promises.decision, since=since)).at
+            proposed = await self.ask(Role.SPECIALIST, Solution, promises.new_solution, since=since)
             consent = await self.ask(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
-            while not consent.accepted:
-                proposed = await self.ask(Role.SPECIALIST, Solution, promises.new_solution, since=consent.at)
-                consent = await self.ask(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
+        return Consented(consent.at, proposed.duration)
 
-            execution = promises.execution.lasting(proposed.duration)
-            await self.ask(Role.SPECIALIST, Execution, execution, since=consent.at)
-            await reply
-            called = await callback
-            await self.ask(Role.SPECIALIST, Record, promises.record, since=called.at)
+    async def carried_out(self, agreed: Consented) -> None:
+        """Within the span promised to the customer, at once where none was."""
+        execution = self.promises.execution.lasting(agreed.duration)
+        await self.ask(Role.SPECIALIST, Execution, execution, since=agreed.at)
+
+    async def reached(self, callback: Owed[Callback]) -> Callback:
+        """The callback; where nobody was reached, the manager signs off or has it tried again (5.2 E24)."""
+        called = await callback
+        while self.bends and called.not_reached:
+            verdict = await self.ask(Role.MANAGER, Decision, self.promises.sign_off, since=called.at)
+            if verdict.approves:
+                return called
+            called = await self.ask(Role.SPECIALIST, Callback, self.promises.second_callback, since=verdict.at)
+        return called
+
+    def is_to_be_handled_again(self, called: Callback) -> bool:
+        return self.bends and called.dissatisfied
+
+    async def handled_again(self, since: datetime) -> Callback:
+        """A customer who is not satisfied is handled once more, with clocks of its own (5.2 E25)."""
+        self.tell(Role.MANAGER, "dissatisfied")
+        if self.begin_cycle() > SECOND:
+            self.tell(Role.DIRECTOR, "dissatisfied")
+        self.attempts.clear()
+        proposed = await self.ask(Role.SPECIALIST, Solution, self.promises.solution, since=since)
+        callback = self.owe(
+            Role.SPECIALIST, Callback, self.promises.second_callback, since=proposed.at, after=Execution
+        )
+        await self.carried_out(await self.agreed(proposed))
+        return await self.reached(callback)
+
+    async def received_by_us(self) -> datetime:
+        """When the clocks of headquarters begin: at receipt, mostly. Where less is owed, that is all (5.2 E29, E31, E32)."""
+        received_at = self.case.received_at
+        if not self.bends:
+            return received_at
+        if self.case.is_major:
+            self.tell(Role.MANAGER, "major")
+        if self.case.earlier:
+            self.tell(Role.MANAGER, "back_again")
+        if self.case.kind == "query":
+            await self.ask(Role.SPECIALIST, Reply, self.promises.reply, since=received_at)
+            raise Ended(COMPLETED)
+        if self.case.kind != "complaint":
+            raise Left("filed")
+        if self.case.is_the_stores:
+            received_at = await self.handed_over_by_the_store()
+        self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
+        if not self.can_be_reached:
+            proposed = await self.ask(Role.SPECIALIST, Solution, self.promises.solution, since=received_at)
+            await self.carried_out(Consented(proposed.at, proposed.duration))
+            raise Left("nobody_to_call")
+        return received_at
+
+    async def handed_over_by_the_store(self) -> datetime:
+        """A store has answered itself: we call back, and take over where it asks for help or the customer is not satisfied (5.2 E28, E29)."""
+        promises, store = self.promises, self.case.store_handling
+        if store is None or store.supervisor_opinion is None:
+            self.owe(Role.SUPERVISOR, Opinion, promises.opinion, since=self.instant)
+        while not self.can_be_reached and not self.answers(Supplement):
+            await self.ask(Role.STORE, Supplement, promises.supplement, since=self.instant)
+        if store and store.help_wanted:
+            return self.instant
+        if not self.can_be_reached:
+            raise Left("nobody_to_call")
+        called = await self.reached(self.owe(Role.SPECIALIST, Callback, promises.callback, since=self.case.received_at))
+        for opinion in self.open(Opinion):
+            await opinion
+        if not called.dissatisfied:
+            raise Ended(COMPLETED)
+        self.tell(Role.MANAGER, "dissatisfied")
+        self.begin_cycle()
+        return called.at
+
+    @property
+    def can_be_reached(self) -> bool:
+        return self.case.can_be_reached or any(more.can_be_reached for more in self.answers(Supplement))
+
+    # What may come at any time
+
+    def follow(self, form: Form) -> None:
+        match form:
+            case AskManager():
+                self.owe(Role.MANAGER, Decision, self.promises.decision, since=form.at)
+            case OutOfAuthority():
+                self.owe(Role.SPECIALIST, Agreement, self.promises.agreement, since=form.at)
+                self.owe(Role.MANAGER, Decision, self.promises.decision, since=form.at)
+            case Agreement(reply_by=reply_by):
+                self.met(*self.open(Reply))  # who agrees on a time has answered
+                promise = self.promises.agreed_reply.lasting(reply_by - form.at)
+                self.owe(Role.SPECIALIST, AgreedReply, promise, since=form.at)
+                self.move(*(late for late in self.open(Solution) if late.due < reply_by), to=reply_by)
+                self.move(
+                    *(late for late in self.open(Decision) if late.due > reply_by - BEFORE_AGREED),
+                    to=reply_by - BEFORE_AGREED,
+                )
+            case Assist():
+                role = Role.STORE if form.store else Role.CONTACT
+                self.owe(role, Answer, self.promises.answer, since=form.at, unit=form.unit)
+            case Refer(due_at=due_at):
+                promise = self.promises.external_reply.lasting(due_at - form.at)
+                self.owe(Role.SPECIALIST, ExternalReply, promise, since=form.at)
+            case Attempt():
+                self.attempts.append(form)
+                self.note("attempt")
+            case Execution():
+                self.met(*self.open(Completion))
+            case Callback() if form.stamp.by in {solution.stamp.by for solution in self.answers(Solution)}:
+                self.note("called_by_solver")
+            case Amend(severity=severity):
+                self.note("amended")
+                if severity == "major" and not self.case.is_major:
+                    self.tell(Role.MANAGER, "major")
+            case Duplicate(of=master):
+                due = {task.form.form: task.due for task in self.due_tasks() if task.form is not Completion}
+                self.send(master, Absorb(case=workflow.info().workflow_id, due=due))
+                self.end("duplicate")
+            case Absorb(due=due):
+                for task in self.due_tasks():
+                    if (sooner := due.get(task.form.form)) and sooner < task.due:
+                        self.move(task, to=sooner)
+            case Withdraw():
+                self.leave("withdrawn")
+            case NoAgreement():
+                self.leave("no_agreement")
+
+    def objection(self, form: Form, role: Role) -> Refusal | None:
+        match form:
+            case Solution() if not self.may_promise(form, role):
+                return Refusal(code="beyond_authority", values={"amount": str(form.amount), "remedy": form.remedy})
+            case Agreement(reply_by=reply_by) if not self.may_wait_until(reply_by):
+                return Refusal(code="past_the_48_hours")
+            case Callback() if form.not_reached and not self.tried_enough():
+                return Refusal(
+                    code="not_tried_enough",
+                    values={
+                        "attempts": str(self.promises.terms.attempts),
+                        "days": str(self.promises.terms.attempt_days),
+                    },
+                )
+            case Withdraw() | NoAgreement() if not self.may_leave:
+                return Refusal(code="too_late_to_leave")
+        return None
+
+    def may_promise(self, solution: Solution, role: Role) -> bool:
+        """Within the role's authority, or approved by the manager (5.2 E20, E21)."""
+        limit = self.promises.terms.authority.get(role)
+        return limit is None or limit.covers(solution) or any(word.covers(solution) for word in self.answers(Decision))
+
+    def may_wait_until(self, reply_by: datetime) -> bool:
+        """A later answer than the 48 hours needs the manager's approval."""
+        first = next((solution for solution in self.open(Solution)), None)
+        allowed = [word.reply_by for word in self.answers(Decision) if word.approves and word.reply_by]
+        return first is None or reply_by <= max([first.due, *allowed])
+
+    def tried_enough(self) -> bool:
+        """Several attempts on several days over more than one channel, before a case is closed without the customer."""
+        days = {attempt.day(self.promises.terms.zone) for attempt in self.attempts}
+        channels = {attempt.channel for attempt in self.attempts}
+        return (
+            len(self.attempts) >= self.promises.terms.attempts
+            and len(days) >= self.promises.terms.attempt_days
+            and len(channels) > 1
+        )
+
+    @property
+    def bends(self) -> bool:
+        """Cases of the first edition go the straight way to their end, as they began."""
+        return self.promises.terms.edition >= SECOND

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -23,8 +24,10 @@ from models.tasks import (
     CaseOpened,
     Change,
     Closed,
+    CycleBegun,
     DueRung,
     Extend,
+    Noted,
     Opened,
     Outcome,
     P,
@@ -33,6 +36,7 @@ from models.tasks import (
     Reassign,
     Recording,
     Refusal,
+    Sent,
     Submission,
     TaskDone,
     TaskMoved,
@@ -56,6 +60,17 @@ class Ended(Exception):
         self.because = because
 
 
+class Left(Ended):
+    """A stretch of `run()` is left by a side exit; what comes after the stretch is owed all the same."""
+
+
+@dataclass
+class Stretch:
+    """A part of `run()`, and when it was over: `run()` says so at its end, `leave` where it was left."""
+
+    over_at: datetime | None = None
+
+
 class Owed(Generic[F]):
     """A form some role owes this case, its clock, and who waits for it: `await` gives the form, however late."""
 
@@ -69,10 +84,12 @@ class Owed(Generic[F]):
         self.because = because
         self.due = promise.due(because.anchored_at)
         self.ladder = promise.ladder
+        self.owed_at = desk.instant
         self.generation = 0
         self.rung = 0
         self.escalated_at: datetime | None = None
         self.answer: F | None = None
+        self.met = False
         self.withdrawn = False
 
     def __await__(self) -> Generator[Any, None, F]:
@@ -80,7 +97,7 @@ class Owed(Generic[F]):
 
     @property
     def is_open(self) -> bool:
-        return self.answer is None and not self.withdrawn
+        return self.answer is None and not self.met and not self.withdrawn
 
     def planned(self, rung: int) -> datetime:
         """When a rung is to fire. After an escalation the next one keeps its distance, however late the first one was."""
@@ -136,6 +153,10 @@ class Desk:
         self._entered_at: datetime | None = None
         self._turn = asyncio.Lock()
         self._ended: str | None = None
+        self._left: str | None = None
+        self._because: str | None = None
+        self._leavable = False
+        self._cycle = 1
         self._broken: BaseException | None = None
         self._kept = False
         self._closed = False
@@ -147,7 +168,8 @@ class Desk:
         """Open the case; on leaving, by the end of `run()` or a side exit, drop what is still owed and archive it."""
         self._cause = Submission(id=opened.submission, at=opened.at, by=opened.by, role=opened.role, form=OPENING)
         self._outcomes[opened.submission] = Outcome()
-        self._anchors = {when: name for name, when in opened.case if isinstance(when, datetime)}
+        self._anchors = {opened.at: OPENING}
+        self._anchors |= {when: name for name, when in opened.case if isinstance(when, datetime)}
         self._journal.append(CaseOpened(**self._by))
         self._past, self._entered_at = opened.past, opened.entered_at
         clock = asyncio.create_task(self._keep_time())
@@ -158,17 +180,42 @@ class Desk:
             pass
         except asyncio.CancelledError:  # an operator's cancel ends the case here as it does in the engine
             self._ended = CANCELLED
-        because = self._ended or COMPLETED
+        because = self._ended or self._because or COMPLETED
         self.drop(*self._owed.values(), because=because)
         self._journal.append(CaseClosed(because=because, **self._by))
         self._closed = True
         await workflow.wait_condition(lambda: clock.done() and workflow.all_handlers_finished())
         clock.result()
 
+    @asynccontextmanager
+    async def until_left(self) -> AsyncIterator[Stretch]:
+        """A stretch that `leave` ends early, at whatever await it stands: what it owed is dropped, what comes after it is not."""
+        stretch = Stretch()
+        self._leavable = True
+        try:
+            yield stretch
+        except Left as left:
+            self._because, self._left = left.because, None
+            stretch.over_at = self.instant
+            self.drop(*self._owed.values(), because=left.because)
+        finally:
+            self._leavable = False
+
     def owe(
-        self, owner: Role, form: type[F], promise: Promise, since: datetime, after: type[Form] | None = None
+        self,
+        owner: Role,
+        form: type[F],
+        promise: Promise,
+        since: datetime,
+        after: type[Form] | None = None,
+        unit: str | None = None,
+        by_itself: bool = False,
     ) -> Owed[F]:
-        """Open a task. Its clock runs from `since`, whoever waits; it may be handed in once `after` was."""
+        """Open a task. Its clock runs from `since`, whoever waits; it may be handed in once `after` was, in this task's time.
+
+        `unit` says which of several play the role: a department, another store. A task that is owed `by_itself` is
+        closed by `met`, and is on nobody's list.
+        """
         nth = sum(owed.form is form for owed in self._owed.values()) + 1
         because = Because(
             promise=promise.name,
@@ -184,6 +231,8 @@ class Desk:
                 task=owed.key,
                 form=form.form,
                 owner=owner,
+                unit=unit,
+                by_itself=by_itself,
                 due_at=owed.due,
                 because=because,
                 after=after.form if after else None,
@@ -209,13 +258,71 @@ class Desk:
                 task.withdrawn = True
                 self._journal.append(TaskWithdrawn(task=task.key, because=because, **self._by))
 
+    def met(self, *owed: Owed[Any]) -> None:
+        """Close tasks whose promise was kept by what has just been handed in."""
+        for task in owed:
+            if task.is_open:
+                task.met = True
+                self._journal.append(TaskDone(task=task.key, **self._by))
+
     def tell(self, role: Role, what: str) -> None:
         """A notice without a clock."""
         self._journal.append(Told(what=what, to=role, **self._by))
 
+    def note(self, what: str) -> None:
+        """A line in the timeline."""
+        self._journal.append(Noted(what=what, **self._by))
+
+    def send(self, to: str, form: Form) -> None:
+        """Hand a form in to another case of this process, once what happened here is in the ledger."""
+        outline = form.model_dump(mode="json", exclude_none=True)
+        self._journal.append(Sent(to=to, form=form.form, outline=outline, **self._by))
+
+    def begin_cycle(self) -> int:
+        """The case is handled once more. Returns which time it is."""
+        self._cycle += 1
+        self._journal.append(CycleBegun(cycle=self._cycle, **self._by))
+        return self._cycle
+
     def end(self, because: str) -> None:
         """Leave by a side exit, at whatever await `run()` stands."""
         self._ended = because
+
+    def leave(self, because: str) -> None:
+        """Leave the stretch that `until_left` marks; the case closes for this reason once the rest is done."""
+        assert self.may_leave
+        self._left = because
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether `run()` is in such a stretch, and not on its way out of it."""
+        return self._leavable and self._left is None and self._ended is None
+
+    def move(self, *tasks: Owed[Any], to: datetime) -> None:
+        """Set another due time, as what was just handed in wants it."""
+        for task in tasks:
+            self._move(task, to)
+
+    def due_tasks(self) -> list[Owed[Any]]:
+        """Every open task."""
+        return [owed for owed in self._owed.values() if owed.is_open]
+
+    def open(self, form: type[F]) -> list[Owed[F]]:
+        """The open tasks of a form, in the order in which they were owed."""
+        return [owed for owed in self._owed.values() if owed.form is form and owed.is_open]
+
+    # For the process to say
+
+    def follow(self, form: Form) -> None:
+        """A form or an act was taken: what it starts besides what `run()` waits for."""
+
+    def objection(self, form: Form, role: Role) -> Refusal | None:
+        """What the process has against a form that the desk would take: authority, mostly."""
+        return None
+
+    def answers(self, form: type[F]) -> list[F]:
+        """Every form of a kind that was handed in, in order."""
+        return [owed.answer for owed in self._owed.values() if owed.form is form and owed.answer]
 
     @property
     def instant(self) -> datetime:
@@ -249,7 +356,7 @@ class Desk:
         return [key for key, owed in self._owed.items() if owed.is_open]
 
     @workflow.query
-    def taken(self) -> list[str]:
+    def decided(self) -> list[str]:
         """The submissions it has decided, for the reconciler."""
         return list(self._outcomes)
 
@@ -268,7 +375,7 @@ class Desk:
         form = self.process.recordable[submission.form].model_validate(submission.outline, extra="ignore")
         match form:
             case Extend(task=key, due_at=due_at):
-                self._extend(self._owed[key], due_at)
+                self._move(self._owed[key], due_at)
             case Reassign(task=key, person=person):
                 self._journal.append(TaskReassigned(task=key, person=person, **self._by))
                 self._journal.append(Told(what="assigned", to=Role.OWNER, person=person, task=key, **self._by))
@@ -278,6 +385,8 @@ class Desk:
                 self._ahead = form.then()
                 for part in form.now():
                     self._close(self._open_of(part.form)[0], part)
+            case _ if self._is_act(type(form)):
+                self.follow(form.stamped(self._stamp))
             case _:
                 self._close(self._owed[submission.task or self._open_of(form.form)[0].key], form)
         await self._settle()
@@ -294,10 +403,11 @@ class Desk:
             return None
         if model in (Extend, Reassign):
             return self._objection_to_act(model.model_validate(submission.outline, extra="ignore"))
-        if issubclass(model, Bundle):
-            parts = model.model_validate(submission.outline, extra="ignore").now()
-            return next(filter(None, (self._objection_to_form(part.form, None) for part in parts)), None)
-        return self._objection_to_form(model.form, submission.task)
+        form = model.model_validate(submission.outline, extra="ignore")
+        parts = form.now() if isinstance(form, Bundle) else [] if self._is_act(model) else [form]
+        task = submission.task if model in self.process.forms else None
+        against = (self._objection_to_form(part.form, task) or self.objection(part, submission.role) for part in parts)
+        return next(filter(None, against), None) or (None if parts else self.objection(form, submission.role))
 
     def _objection_to_act(self, act: Form) -> Refusal | None:
         match act:
@@ -319,7 +429,7 @@ class Desk:
         if len(waiting) > 1:
             return Refusal(code="which_task", values={"tasks": ", ".join(owed.key for owed in waiting)})
         before = waiting[0].after
-        if before and not any(owed.answer for owed in self._owed.values() if owed.form is before):
+        if before and not any(answer.at >= waiting[0].owed_at for answer in self.answers(before)):
             return Refusal(code="not_possible_yet", values={"task": waiting[0].key, "before": before.form})
         return None
 
@@ -327,11 +437,18 @@ class Desk:
         return [owed for owed in self._owed.values() if owed.form.form == form and owed.is_open]
 
     def _close(self, owed: Owed[Any], form: Form) -> None:
-        cause = self._cause
-        owed.answer = form.stamped(Stamp(by=cause.by, role=cause.role, at=cause.at, submission=cause.id))
+        owed.answer = form.stamped(self._stamp)
         self._journal.append(TaskDone(task=owed.key, **self._by))
+        self.follow(form)
 
-    def _extend(self, owed: Owed[Any], due_at: datetime) -> None:
+    def _is_act(self, model: type[Form]) -> bool:
+        return model in (*self.process.acts, *self.process.sent) and not issubclass(model, Bundle)
+
+    @property
+    def _stamp(self) -> Stamp:
+        return Stamp(by=self._cause.by, role=self._cause.role, at=self._cause.at, submission=self._cause.id)
+
+    def _move(self, owed: Owed[Any], due_at: datetime) -> None:
         owed.move(Change(due_before=owed.due, due_at=due_at, by=self._cause.by, submission=self._cause.id))
         self._journal.append(
             TaskMoved(
@@ -350,13 +467,17 @@ class Desk:
         return {"at": self._cause.at, "submission": self._cause.id, "by": self._cause.by, "role": self._cause.role}
 
     async def _wait_for(self, owed: Owed[F]) -> F:
-        while owed.answer is None:
+        while owed.answer is None and not owed.met:
             if self._broken:
                 raise self._broken
             if self._ended:
                 raise Ended(self._ended)
-            await workflow.wait_condition(lambda: owed.answer is not None or bool(self._ended or self._broken))
-        return owed.answer
+            if self._left:
+                raise Left(self._left)
+            await workflow.wait_condition(
+                lambda: owed.answer is not None or owed.met or bool(self._ended or self._left or self._broken)
+            )
+        return cast(F, owed.answer)
 
     # Clocks
 

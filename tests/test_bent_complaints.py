@@ -1,0 +1,399 @@
+"""What bends the straight way of a complaint (handbook 5.2). Each story bears its line's number."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from starter.refusals import Invalid
+from tests.office import DAY, HOUR, Office
+
+REFUND = Office.SOLUTION | {"remedy": "refund", "amount": "199"}
+
+
+def refusal(receipt: Any) -> str:
+    return receipt.refusal.code if receipt.refusal else receipt.state
+
+
+async def at_callback(office: Office, **facts: Any) -> str:
+    case = await office.open(**facts)
+    await office.walk(case, until="execution")
+    return case
+
+
+async def test_e20_out_of_authority_is_two_facts_and_the_agreed_time_a_clock_of_its_own(office: Office):
+    """E20: the manager hears at once, and the customer is told a time; neither removes the 24 hours."""
+    case = await office.open()
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    assert {"agreement", "decision", "reply", "solution"} <= office.open_tasks(case)
+    assert office.tasks(case)["decision"].owner == "wang"
+    assert office.tasks(case)["agreement"].due_at - office.now() <= HOUR
+    agreed = office.now() + 30 * HOUR
+    await office.hand_in(case, "agreement", reply_by=agreed.isoformat())
+    assert office.tasks(case)["agreed_reply"].due_at == agreed
+    assert office.tasks(case)["reply"].state == "done", "who agrees on a time has answered"
+    assert office.tasks(case)["solution"].due_at < office.now() + 48 * HOUR, "the 48 hours stay"
+    await office.pass_time(31 * HOUR)
+    assert "overdue/agreed_reply" in office.heard(case, "wang")
+    assert "overdue/decision" in office.heard(case, "sun")
+
+
+async def test_e20_without_an_agreement_the_task_stays_open_and_escalates(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    await office.pass_time(2 * HOUR)
+    assert office.heard(case, "wang") == ["task/decision", "overdue/agreement"]
+
+
+async def test_e20_past_the_48_hours_only_with_the_managers_approval_and_it_is_kept_as_an_extension(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    late = (office.now() + 5 * DAY).isoformat()
+    assert refusal(await office.hand_in(case, "agreement", reply_by=late)) == "past_the_48_hours"
+    await office.hand_in(case, "decision", by="wang", verdict="approve", reply_by=late)
+    before = office.tasks(case)["solution"].due_at
+    await office.hand_in(case, "agreement", reply_by=late)
+    [change] = office.tasks(case)["solution"].due_because["changes"]
+    assert (change["due_before"], change["by"]) == (before.isoformat().replace("+00:00", "Z"), "lin")
+
+
+async def test_e21_a_solution_beyond_the_role_needs_the_managers_approval(office: Office):
+    """E21: limits by role are policy; the approval may bound the amount."""
+    case = await office.open()
+    assert refusal(await office.hand_in(case, "solution", **REFUND)) == "beyond_authority"
+    assert (
+        refusal(await office.hand_in(case, "solution", **office.SOLUTION | {"amount": "200.01"})) == "beyond_authority"
+    )
+    await office.hand_in(case, "ask_manager", question="可以退款吗")
+    await office.hand_in(case, "decision", by="wang", verdict="approve", amount_limit="150")
+    assert refusal(await office.hand_in(case, "solution", **REFUND)) == "beyond_authority"
+    await office.hand_in(case, "ask_manager", question="199 元呢")
+    await office.hand_in(case, "decision", by="wang", verdict="approve", amount_limit="200")
+    assert refusal(await office.hand_in(case, "solution", **REFUND)) == "decided"
+
+
+async def test_e21_the_manager_may_promise_what_he_likes_and_a_rejection_approves_nothing(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "ask_manager", question="可以退款吗")
+    await office.hand_in(case, "decision", by="wang", verdict="reject")
+    assert refusal(
+        await office.hand_in(case, "solve", steps="退款", effect="满意", remedy="refund", execution="已退")
+    ) == ("beyond_authority")
+    assert refusal(await office.hand_in(case, "solution", by="wang", **REFUND)) == "decided"
+
+
+async def test_e22_after_two_refusals_the_manager_says_how_it_goes_on(office: Office):
+    """E22: the wish is kept; the 48 hours were met by the first proposal; nothing is carried out without a yes."""
+    case = await office.open()
+    await office.walk(case, until="solution")
+    await office.hand_in(case, "consent", accepted=False, wish="要求退款")
+    assert "solution-2" in office.open_tasks(case)
+    await office.hand_in(case, "solution", **office.SOLUTION)
+    await office.hand_in(case, "consent", accepted=False, wish="还是要求退款")
+    assert office.open_tasks(case) == {"decision", "callback"}
+    assert refusal(await office.hand_in(case, "execution", content="硬来")) == "not_owed_yet"
+    await office.hand_in(case, "decision", by="wang", verdict="approve")
+    await office.hand_in(case, "solution", **REFUND)
+    await office.hand_in(case, "consent", accepted=True)
+    assert office.open_tasks(case) == {"execution", "callback"}
+
+
+async def test_e22_no_agreement_is_the_managers_alone_and_the_outside_ways_are_told(office: Office):
+    case = await office.open()
+    await office.walk(case, until="solution")
+    with pytest.raises(Exception, match="may_not_hand_in"):
+        await office.hand_in(case, "no_agreement", reason="要求过高", outside_ways_told=True)
+    await office.hand_in(case, "no_agreement", by="wang", reason="要求过高", outside_ways_told=True)
+    assert office.open_tasks(case) == {"record"}
+    await office.hand_in(case, "record", finding="未达成一致")
+    assert office.case(case).closed_because == "no_agreement"
+
+
+async def test_e22_a_yes_with_a_wish_is_asked_again(office: Office):
+    case = await office.open()
+    await office.walk(case, until="solution")
+    with pytest.raises(Invalid) as refused:
+        await office.hand_in(case, "consent", accepted=True, wish="可是还坏着")
+    assert [(error.field, error.code) for error in refused.value.errors] == [("wish", "consent_with_wish")]
+
+
+async def test_e23_silence_after_the_proposal_has_a_clock_of_its_own(office: Office):
+    case = await office.open()
+    await office.walk(case, until="solution")
+    await office.pass_time(73 * HOUR)
+    assert office.heard(case, "lin") == ["new/None", "reminder/consent", "breached/consent"]
+    assert office.heard(case, "wang") == ["overdue/consent"]
+    assert "callback" in office.open_tasks(case)
+
+
+async def test_e24_unreachable_needs_attempts_on_several_days_and_channels_and_the_managers_word(office: Office):
+    """E24: never counted as satisfied."""
+    case = await at_callback(office)
+    lost = {"outcome": "unreachable"}
+    assert refusal(await office.hand_in(case, "callback", **lost)) == "not_tried_enough"
+    await office.hand_in(case, "attempt", channel="phone")
+    await office.hand_in(case, "attempt", channel="phone")
+    await office.pass_time(DAY)
+    await office.hand_in(case, "attempt", channel="phone")
+    assert refusal(await office.hand_in(case, "callback", **lost)) == "not_tried_enough", "one channel only"
+    await office.hand_in(case, "attempt", channel="sms")
+    assert refusal(await office.hand_in(case, "callback", **lost)) == "decided"
+    assert office.open_tasks(case) == {"decision"}
+    await office.hand_in(case, "decision", by="wang", verdict="reject", instruction="再打一次")
+    assert office.open_tasks(case) == {"callback-2"}
+    await office.hand_in(case, "callback", **lost)
+    await office.hand_in(case, "decision", by="wang", verdict="approve")
+    assert office.open_tasks(case) == {"record"}
+    assert [event.data["what"] for event in office.events(case) if event.kind == "noted"].count("attempt") == 4
+
+
+async def test_e25_dissatisfied_is_handled_again_with_clocks_of_its_own(office: Office):
+    """E25: cycle + 1, the manager at once; a third time, the director too. Earlier cycles stay."""
+    case = await at_callback(office)
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1)
+    assert (office.case(case).cycle, office.open_tasks(case)) == (2, {"solution-2"})
+    assert office.heard(case, "wang") == ["dissatisfied/None"]
+    again = office.tasks(case)["solution-2"]
+    assert again.due_at - again.owed_at == 48 * HOUR
+    await office.pass_time(HOUR)
+    await office.hand_in(case, "solution", **office.SOLUTION)
+    callback = office.tasks(case)["callback-2"]
+    assert callback.due_at - callback.owed_at == 7 * DAY
+    assert refusal(await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)) == "not_possible_yet"
+    await office.hand_in(case, "consent", accepted=True)
+    await office.hand_in(case, "execution", content="再换一件")
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1)
+    assert office.case(case).cycle == 3
+    assert office.heard(case, "sun") == ["dissatisfied/None"]
+    assert {"solution", "solution-2", "solution-3"} <= set(office.tasks(case))
+
+
+async def test_e25_the_caller_is_not_the_solver_or_the_record_says_so(office: Office):
+    case = await at_callback(office)
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
+    other = await at_callback(office)
+    await office.hand_in(other, "callback", by="chen", outcome="satisfied", satisfaction=5)
+    noted = {c: [event.data["what"] for event in office.events(c) if event.kind == "noted"] for c in (case, other)}
+    assert noted == {case: ["called_by_solver"], other: []}
+
+
+@pytest.mark.parametrize(("kind", "owes"), [("query", {"reply"}), ("suggestion", {"record"}), ("praise", {"record"})])
+async def test_e31_what_is_no_complaint_owes_less(office: Office, kind: str, owes: set[str]):
+    """E31: a query is answered, an opinion is filed."""
+    case = await office.open(kind=kind)
+    assert office.open_tasks(case) == owes
+    await office.hand_in(case, *owes, **({"content": "已答复"} if "reply" in owes else {"finding": "已归档"}))
+    assert office.case(case).state == "archived"
+
+
+async def test_e32_where_nobody_can_be_called_there_is_no_callback(office: Office):
+    """E32: closed with the reason."""
+    case = await office.open(customer={})
+    assert office.open_tasks(case) == {"solution"}
+    await office.hand_in(case, "solution", **office.SOLUTION)
+    await office.hand_in(case, "execution", content="已整改")
+    await office.hand_in(case, "record", finding="匿名来信")
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "nobody_to_call")
+
+
+async def test_e33_withdrawn_ends_the_clocks_and_owes_the_form(office: Office):
+    """E33: who and when; the form is still required."""
+    case = await office.open()
+    await office.hand_in(case, "withdraw", reason="顾客来电撤诉")
+    assert office.open_tasks(case) == {"record"}
+    assert {row.withdrawn_because for row in office.tasks(case).values() if row.state == "withdrawn"} == {"withdrawn"}
+    assert refusal(await office.hand_in(case, "withdraw", reason="再撤一次")) == "too_late_to_leave"
+    await office.pass_time(10 * DAY)
+    assert office.heard(case, "wang") == ["overdue/record"]
+    await office.hand_in(case, "record", finding="顾客撤诉")
+    assert office.case(case).closed_because == "withdrawn"
+
+
+async def test_e34_a_case_about_an_employee_is_never_his(office: Office):
+    """E34: about the manager → the director."""
+    about_specialist = await office.open(about_employee="lin")
+    assert "lin" not in {task.owner for task in office.tasks(about_specialist).values()}
+    about_manager = await office.open(
+        about_employee="wang", received_at=(office.now() - timedelta(hours=25)).isoformat()
+    )
+    assert (office.heard(about_manager, "wang"), office.heard(about_manager, "sun")) == ([], ["overdue/reply"])
+
+
+async def test_e35_a_major_case_is_told_to_the_manager_at_intake(office: Office):
+    case = await office.open(severity="major")
+    assert office.heard(case, "wang") == ["major/None"]
+
+
+async def test_e42_given_and_completed_are_two_deadlines(office: Office):
+    """E42, D-3: completed is met by the execution, and tells nobody."""
+    case = await office.open()
+    completion = office.tasks(case)["completion"]
+    assert (completion.by_itself, completion.due_at) == (True, office.tasks(case)["solution"].due_at)
+    await office.walk(case, until="consent")
+    await office.pass_time(47 * HOUR)
+    await office.hand_in(case, "execution", content="新衣已寄出")
+    assert office.tasks(case)["completion"].state == "done"
+    assert refusal(await office.hand_in(case, "reply", content="x")) == "already_done"
+
+
+async def test_departments_answer_beside_the_case_and_pause_nothing(office: Office):
+    """Handbook 1.2: repeatable, each with its own clock and ladder."""
+    case = await office.open()
+    due = office.case(case).due_at
+    await office.hand_in(case, "assist", department="merchandise", question="同批次有没有别的投诉")
+    await office.hand_in(case, "assist", department="store", store="SH02", question="还有没有同款")
+    tasks = office.tasks(case)
+    assert (tasks["answer"].owner, tasks["answer-2"].owner) == ("shang", "oa-sh02")
+    assert office.case(case).due_at == due
+    await office.pass_time(25 * HOUR)
+    assert "overdue/answer" in office.heard(case, "lin")
+    assert refusal(await office.hand_in(case, "answer", by="shang", content="没有")) == "which_task"
+    await office.hand_in(case, "answer", by="shang", task="answer", content="没有")
+    assert office.tasks(case)["answer"].done_by == "shang"
+
+
+async def test_an_authoritys_reference_has_its_own_due_time(office: Office):
+    """12315, 12345, a marketplace."""
+    case = await office.open()
+    due_at = office.now() + 3 * DAY
+    await office.hand_in(case, "refer", body="12315", reference="SH-2026-117", due_at=due_at.isoformat())
+    assert office.tasks(case)["external_reply"].due_at == due_at
+    await office.pass_time(3 * DAY + HOUR)
+    assert "overdue/external_reply" in office.heard(case, "wang")
+
+
+async def test_a_side_task_does_not_hold_up_the_end(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "ask_manager", question="可以加送一张券吗")
+    await office.walk(case)
+    assert office.case(case).state == "archived"
+    assert office.tasks(case)["decision"].state == "withdrawn"
+
+
+# The same matter twice
+
+
+async def test_e27_a_duplicate_ends_and_the_other_goes_on_with_the_shorter_clocks(office: Office):
+    """E27 (c): one master, the shortest remaining deadline of each kind, one callback; nothing of the duplicate escalates."""
+    first = await office.open(received_at=(office.now() - 10 * HOUR).isoformat())
+    second = await office.open(form_no="OA-7777")
+    await office.hand_in(first, "reply", content="已致歉")
+    sooner = {key: office.tasks(first)[key].due_at for key in ("solution", "callback")}
+    await office.hand_in(first, "duplicate", of="OA-7777")
+    assert (office.case(first).state, office.case(first).closed_because) == ("archived", "duplicate")
+    await office.relay.deliver(second)
+    assert {key: office.tasks(second)[key].due_at for key in sooner} == sooner
+    assert office.tasks(second)["reply"].state == "open"
+    [why] = office.tasks(second)["solution"].due_because["changes"]
+    assert why["due_at"] < why["due_before"]
+    await office.pass_time(10 * DAY)
+    assert [notice for notice in office.heard(first, "wang") if notice.startswith("overdue")] == []
+
+
+@pytest.mark.parametrize(
+    ("of", "code"), [("OA-none", "no_such_other_case"), ("self", "no_such_other_case"), ("closed", "other_case_closed")]
+)
+async def test_e27_a_duplicate_names_an_open_case(office: Office, of: str, code: str):
+    case = await office.open()
+    if of == "closed":
+        of = await office.open()
+        await office.walk(of)
+    with pytest.raises(Invalid) as refused:
+        await office.hand_in(case, "duplicate", of=case if of == "self" else of)
+    assert [error.code for error in refused.value.errors] == [code]
+
+
+async def test_e27_an_amended_form_keeps_its_receipt_time_and_its_clocks(office: Office):
+    """E27 (b): an amendment, not a new case."""
+    case = await office.open()
+    before = {key: task.due_at for key, task in office.tasks(case).items()}
+    await office.hand_in(case, "amend", by="oa-sh01", severity="major", content="吊牌也是错的")
+    assert {key: task.due_at for key, task in office.tasks(case).items()} == before
+    assert office.heard(case, "wang") == ["major/None"]
+    with pytest.raises(Invalid):
+        await office.hand_in(case, "amend", by="oa-sh01")
+
+
+async def test_e26_back_again_is_a_new_case_linked_to_the_earlier_one(office: Office):
+    """E26: the manager hears of it."""
+    first = await office.open()
+    await office.walk(first)
+    again = await office.open(earlier=office.case(first).number)
+    assert office.heard(again, "wang") == ["back_again/None"]
+
+
+# Store complaints (3.3 F8)
+
+HANDLED = {"reply": "店长已致歉", "solution": "已换新", "by": "oa-sh01", "supervisor_opinion": "同意门店处理"}
+
+
+async def of_a_store(office: Office, **more: Any) -> str:
+    handling = HANDLED | more.pop("handling", {})
+    return await office.open(origin="store", store_handling=handling, **more)
+
+
+async def test_e29_a_store_complaint_starts_at_the_callback_and_ends_without_a_record(office: Office):
+    """E29: the store's 24 and 48 hours are shown, not enforced; the week runs from OA receipt."""
+    received = office.now() - DAY
+    case = await of_a_store(office, received_at=received.isoformat())
+    assert office.open_tasks(case) == {"callback"}
+    assert office.tasks(case)["callback"].due_at == received + 7 * DAY
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=4)
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+
+
+async def test_e29_dissatisfied_becomes_headquarters_with_fresh_clocks(office: Office):
+    case = await of_a_store(office, received_at=(office.now() - 3 * DAY).isoformat())
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1)
+    assert office.open_tasks(case) == {"reply", "solution", "callback-2"}
+    called_at = office.tasks(case)["callback"].done_at
+    assert called_at
+    due = {key: office.tasks(case)[key].due_at - called_at for key in office.open_tasks(case)}
+    assert due == {"reply": DAY, "solution": 2 * DAY, "callback-2": 7 * DAY}
+    assert office.heard(case, "wang") == ["dissatisfied/None"]
+    await office.walk(case)
+    assert office.case(case).state == "archived"
+
+
+async def test_e29_help_wanted_is_headquarters_at_once(office: Office):
+    case = await of_a_store(office, handling={"help_wanted": True}, received_at=(office.now() - 3 * DAY).isoformat())
+    assert office.open_tasks(case) == {"reply", "solution", "callback"}
+    assert office.heard(case, "wang") == [], "fresh clocks"
+
+
+async def test_e29_the_supervisors_opinion_is_owed_where_it_did_not_come_along(office: Office):
+    case = await of_a_store(office, handling={"supervisor_opinion": None})
+    assert office.open_tasks(case) == {"callback", "opinion"}
+    assert office.tasks(case)["opinion"].owner == "qian"
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=4)
+    assert office.case(case).state == "open"
+    await office.hand_in(case, "opinion", by="qian", content="同意")
+    assert office.case(case).state == "archived"
+
+
+async def test_e28_an_incomplete_form_goes_back_to_the_store_and_keeps_its_receipt_time(office: Office):
+    """E28: with a clock; then it goes on."""
+    received = office.now() - DAY
+    case = await of_a_store(office, customer={}, received_at=received.isoformat())
+    assert office.open_tasks(case) == {"supplement"}
+    assert office.tasks(case)["supplement"].owner == "oa-sh01"
+    await office.pass_time(49 * HOUR)
+    assert office.heard(case, "qian") == ["overdue/supplement"]
+    with pytest.raises(Invalid):
+        await office.hand_in(case, "supplement", by="oa-sh01")
+    await office.hand_in(case, "supplement", by="oa-sh01", customer={"phone": "13800000001"})
+    assert office.tasks(case)["callback"].due_at == received + 7 * DAY
+
+
+async def test_e28_a_store_that_knows_nothing_more_says_so(office: Office):
+    case = await of_a_store(office, customer={})
+    await office.hand_in(case, "supplement", by="oa-sh01", nothing_more_known=True)
+    assert office.open_tasks(case) == {"record"}
+
+
+def test_a_store_complaint_says_what_the_store_did(office: Office):
+    with pytest.raises(Invalid) as refused:
+        office.commit_opening(origin="store")
+    assert [(error.field, error.code) for error in refused.value.errors] == [
+        ("store_handling", "store_handling_needed")
+    ]
