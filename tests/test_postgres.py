@@ -154,7 +154,7 @@ def facts(number: str, content: str = "羽绒服穿了两次就跑绒") -> Compl
             "received_at": datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0),
             "store": "SH01",
             "content": content,
-            "customer": {"name": "张小红"},
+            "customer": {"name": "张小红", "phone": "13800000001"},
         }
     )
 
@@ -682,7 +682,7 @@ async def test_a_rung_waits_for_a_submission_that_is_being_written_and_lets_it_g
     fired, sent = await firing, await sending
     assert fired.at is None
     assert [submission.id for submission in fired.earlier] == [sent.submission]
-    assert rows(postgres_house, NoticeRow) == []
+    assert [notice.what for notice in rows(postgres_house, NoticeRow)] == ["new"]
 
 
 async def test_a_submission_behind_a_firing_rung_is_recorded_after_it_whatever_its_clock_says(postgres_house: House):
@@ -922,7 +922,7 @@ STEP_BY_STEP = {
     **REST,
 }
 ON_THE_LINE = {
-    "solve": {"reply": "已致歉", "steps": "退款", "effect": "款已退", "remedy": "refund", "execution": "已退款"},
+    "solve": {"reply": "已致歉", "steps": "换新", "effect": "已换好", "remedy": "exchange", "execution": "已换"},
     **REST,
 }
 

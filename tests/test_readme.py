@@ -83,7 +83,7 @@ def promise_row(promise: Promise, form: str, anchor: str) -> str:
         f"{promise.name.replace('_', ' ')} {say('form', form)}",
         f"{in_words(promise.within)} from {SINCE[anchor]}",
         promise.basis,
-        " · ".join(heard_by(rung) for rung in promise.ladder),
+        " · ".join(heard_by(rung) for rung in promise.ladder) or "nobody",
     )
     return f"| {' | '.join(cells)} |"
 

@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from activities import schema
+from models.words import say
 from settings import House
-from starter import api
-from starter.commands.terminal import Data, house_of, out, settings_of, until_stopped
+from starter import api, customers
+from starter.commands.terminal import LANGUAGE, Data, house_of, out, settings_of, until_stopped
 from starter.front import Front
+from starter.reseal import reseal
+from starter.watch import watch
 
 app = typer.Typer()
 
@@ -41,6 +45,7 @@ def serve_api(data: Data = None, port: Annotated[int | None, typer.Option(min=1,
     async def serve() -> None:
         Front.make_room()
         front = Front(house, await house.temporal())
+        await asyncio.to_thread(front.attachments.sweep)
         config = uvicorn.Config(
             api.build(front), host=settings.host, port=settings.port, log_config=None, access_log=False
         )
@@ -62,8 +67,45 @@ def relay(data: Data = None) -> None:
     until_stopped(run())
 
 
+@app.command("watch")
+def keep_watch(data: Data = None) -> None:
+    """守望 · tells the administrator what should have happened and has not; puts right what it can. For a cluster."""
+    house = house_of(settings_of(data))
+    schema.check(house.database)
+
+    async def run() -> None:
+        front = Front(house, await house.temporal())
+        await watch(front.watchdog, front.reconciler)
+
+    until_stopped(run())
+
+
 @app.command()
 def migrate(data: Data = None) -> None:
     """升级台账结构（先备份） · bring the ledger to this release's schema, after a backup."""
-    backup = schema.upgrade(House(settings_of(data)).database)
+    house = House(settings_of(data))
+    made = house.make_keys()
+    backup = schema.upgrade(house.database)
     out.print(f"台账已是 {schema.head()} 版" + (f"，备份在 {backup}" if backup else ""))
+    if made:
+        out.print(say("up", "key_made", LANGUAGE, file=made))
+    try:
+        if noted := customers.fill(house.database, house.keys):
+            out.print(say("up", "customers_noted", LANGUAGE, cases=noted))
+    except ValueError as error:  # no keys here: says where they should be; the schema is this release's all the same
+        raise SystemExit(str(error)) from error
+
+
+@app.command("reseal")
+def turn_over(data: Data = None) -> None:
+    """用第一个密钥重新加密台账 · turn the ledger over to the first key, while everything runs; run it again to go on."""
+    house = house_of(settings_of(data))
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        turning = bar.add_task("reseal", total=None)
+        report = reseal(house, lambda done, total: bar.update(turning, completed=done, total=total))
+    out.print(say("up", "resealed", LANGUAGE, turned=report.turned, key=house.keys.writing), markup=False)
+    for key, need in report.others.items():
+        values = need.values if need else {}
+        out.print(say("up", "key_needed" if need else "key_free", LANGUAGE, key=key, **values), markup=False)
+    if report.unreadable:
+        raise SystemExit(say("up", "not_resealed", LANGUAGE, cases=", ".join(report.unreadable)))

@@ -1,0 +1,415 @@
+"""Customers are found by a number they left, exactly, through a blind index: keyed hashes, made and compared, never opened.
+
+Annotations here are evaluated when a route is made: no `from __future__ import annotations`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+
+import phonenumbers
+import structlog
+from cryptography.exceptions import InvalidTag
+from fastapi import APIRouter, Header, Path, Query
+from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, PhoneNumberMatcher, ValidationResult
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, and_, col, delete, or_, select
+
+from activities.database import Database
+from activities.keys import KeyRing, UnknownKey
+from activities.ledger import unsealed
+from models.forms import Code, FieldError, Private, Text
+from models.people import Person, Role
+from models.tables import CaseRow, CustomerRow, SearchRow, SubmissionRow
+from models.tasks import OPENING
+from models.words import Language, language_of, say
+from starter.refusals import Forbidden, Invalid
+from starter.views import CaseSummary, Page, Part, Views, instant_of, read_cursor, whole_of
+
+if TYPE_CHECKING:
+    from starter.front import Front
+
+Kind = Literal["phone", "card", "receipt", "email"]
+
+PLACES: dict[Kind, str] = {
+    "phone": "customer.phone",
+    "card": "customer.card_no",
+    "receipt": "goods.receipt_no",
+    "email": "customer.email",
+}
+"""Where the facts of a case hold what its customer is found by."""
+GROUPS = frozenset(place.partition(".")[0] for place in PLACES.values())
+NOTED = "noted"
+REGION, CHINA = "CN", 86
+"""Whose numbers are meant where no country is named."""
+DIGITS = str.maketrans("〇零○一幺壹二贰貳三叁參四肆五伍六陆陸七柒八捌九玖", "0001112223334455666778899")
+MOBILE = re.compile(r"1[3-9]")
+MOBILE_DIGITS = 11
+EXTENSION = re.compile(r"(转|轉|分机|分機)")
+SHORTEST_CODE = 4
+RECENT = timedelta(days=90)
+"""How long before a case was opened another one of its customer may have been closed, to be worth knowing."""
+MAY_SEARCH = frozenset({Role.STORE, Role.SPECIALIST, Role.MANAGER})
+AT_ONCE = 50
+"""Cases in one transaction of `fill`."""
+PATIENCE = 30.0
+"""Seconds of a ledger that is busy without a pause, and `fill` is given up until it is run again."""
+
+log = structlog.get_logger()
+
+
+# One number, however it is typed
+
+
+def normal(kind: Kind, text: str) -> str:
+    """A number as every spelling of it comes out. Invalid says what is wrong with it, and repeats nothing of it."""
+    try:
+        return {"phone": _phone, "card": _code, "receipt": _code, "email": _email}[kind](folded(text))
+    except ValueError as error:
+        raise Invalid([FieldError(field=kind, code=str(error), values={"shortest": str(SHORTEST_CODE)})]) from None
+
+
+def folded(text: str) -> str:
+    """Full-width letters as narrow ones, every script's digits as ours (一三八 is 138), and nothing that is not seen."""
+    narrow = unicodedata.normalize("NFKC", text)
+    seen = (char for char in narrow if unicodedata.category(char) != "Cf")
+    return "".join(str(unicodedata.decimal(char, char)) for char in seen).translate(DIGITS)
+
+
+def _phone(text: str) -> str:
+    try:
+        number = phonenumbers.parse(EXTENSION.sub(" ext. ", text), REGION)
+    except NumberParseException as error:
+        code = error.error_type
+        unknown = code == NumberParseException.INVALID_COUNTRY_CODE
+        short = code in (NumberParseException.TOO_SHORT_NSN, NumberParseException.TOO_SHORT_AFTER_IDD)
+        long = code == NumberParseException.TOO_LONG
+        raise ValueError(
+            "phone_country" if unknown else "phone_short" if short else "phone_long" if long else "phone_none"
+        ) from None
+    match phonenumbers.is_possible_number_with_reason(number):
+        case ValidationResult.TOO_SHORT:
+            raise ValueError("phone_short")
+        case ValidationResult.TOO_LONG | ValidationResult.INVALID_LENGTH:
+            raise ValueError("phone_long")
+        case ValidationResult.INVALID_COUNTRY_CODE:
+            raise ValueError("phone_country")
+    digits = str(number.national_number)
+    if number.country_code == CHINA and MOBILE.match(digits) and len(digits) != MOBILE_DIGITS:
+        raise ValueError("phone_short" if len(digits) < MOBILE_DIGITS else "phone_long")
+    return _international(number)
+
+
+def _international(number: PhoneNumber) -> str:
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def _code(text: str) -> str:
+    code = re.sub(r"[\W_]", "", text).upper()
+    if len(code) < SHORTEST_CODE:
+        raise ValueError("code_short")
+    return code
+
+
+def _email(text: str) -> str:
+    address = re.sub(r"\s", "", text).casefold()
+    if not re.fullmatch(r"[^@]+@[^@]+\.[^@.]+", address):
+        raise ValueError("email_none")
+    return address
+
+
+def numbers_of(facts: Mapping[str, Any]) -> set[tuple[Kind, str]]:
+    """What a customer can be found by, from the facts of a case; of a text that holds several phone numbers, each."""
+    return {(kind, number) for kind, place in PLACES.items() for number in _numbers(kind, _at(facts, place))}
+
+
+def _numbers(kind: Kind, text: str) -> Iterator[str]:
+    if not text:
+        return
+    try:
+        yield normal(kind, text)
+    except Invalid:
+        if kind == "phone":
+            for found in PhoneNumberMatcher(folded(text), REGION, leniency=phonenumbers.Leniency.POSSIBLE):
+                yield _international(found.number)
+
+
+def _at(facts: Mapping[str, Any], place: str) -> str:
+    found: Any = facts
+    for step in place.split("."):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    return found if isinstance(found, str) else ""
+
+
+# The index
+
+
+def begin(session: Session, keys: KeyRing, case: str, facts: Mapping[str, Any]) -> None:
+    """Note what the customer of a new case is found by, and with which key."""
+    session.add(CustomerRow(case_id=case, kind=NOTED, value=keys.writing))
+    note(session, keys, case, facts)
+
+
+def note(session: Session, keys: KeyRing, case: str, form: Mapping[str, Any]) -> None:
+    """Note what else the customer of a case is found by, from a form that corrects it. What was known before stays."""
+    for kind, number in numbers_of(form):
+        value = keys.index(_bytes(kind, number))
+        if session.get(CustomerRow, (case, kind, value)) is None:
+            session.add(CustomerRow(case_id=case, kind=kind, value=value))
+
+
+def note_anew(session: Session, keys: KeyRing, case: str) -> None:
+    """Note all that a case knows of its customer with the writing key. UnknownKey or InvalidTag where it cannot be read."""
+    known = facts_of(session, keys, case)
+    session.exec(delete(CustomerRow).where(col(CustomerRow.case_id) == case))
+    begin(session, keys, case, known[0])
+    for form in known[1:]:
+        note(session, keys, case, form)
+
+
+def _bytes(kind: str, number: str) -> bytes:
+    return f"{kind}:{number}".encode()
+
+
+def facts_of(session: Session, keys: KeyRing, case: str) -> list[dict[str, Any]]:
+    """The facts a case was opened with, in full, then every form that corrects its customer or goods, the latest last.
+
+    UnknownKey or InvalidTag where they cannot be read.
+    """
+    sent = select(SubmissionRow).where(SubmissionRow.case_id == case).order_by(col(SubmissionRow.recorded_at))
+    rows = [row for row in session.exec(sent) if row.form == OPENING or row.outline.keys() & GROUPS]
+    return [unsealed(row, keys) for row in sorted(rows, key=lambda row: row.form != OPENING)]
+
+
+def fill(database: Database, keys: KeyRing) -> int:
+    """Note the customers of cases that came before there was an index, or were noted with another key. How many cases.
+
+    Run again, it goes on where it stopped. OperationalError when the ledger stays busy.
+    """
+    done, last = 0, ""
+    while ids := _not_noted(database, keys, last):
+        done += _patiently(lambda ids=ids: _fill(database, keys, ids))  # type: ignore[misc]
+        last = ids[-1]
+    if done:
+        log.info("customers.noted", cases=done)
+    return done
+
+
+def _not_noted(database: Database, keys: KeyRing, after: str) -> list[str]:
+    noted = select(CustomerRow.case_id).where(
+        CustomerRow.case_id == CaseRow.id, CustomerRow.kind == NOTED, CustomerRow.value == keys.writing
+    )
+    with database.reading() as session:
+        missing = select(CaseRow.id).where(col(CaseRow.id) > after, ~noted.exists())
+        return list(session.exec(missing.order_by(col(CaseRow.id)).limit(AT_ONCE)))
+
+
+def _patiently(write: Callable[[], int]) -> int:
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            return write()
+        except OperationalError:
+            if monotonic() > end:
+                raise
+            sleep(0.05)
+
+
+def _fill(database: Database, keys: KeyRing, ids: list[str]) -> int:
+    """All of these cases or none of them; locked in one order, as by every other who does this."""
+    done = 0
+    with database.writing() as session:
+        locked = select(CaseRow).where(col(CaseRow.id).in_(ids)).order_by(col(CaseRow.id)).with_for_update()
+        for case in session.exec(locked).all():
+            try:
+                note_anew(session, keys, case.id)
+                done += 1
+            except (UnknownKey, InvalidTag) as error:
+                log.error("customers.unreadable", case=case.id, reason=type(error).__name__)
+    return done
+
+
+# Who looks
+
+
+class Wanted(Private):
+    """Whom somebody looks for: by exactly one of his numbers. In a body, never in an address: those stand in logs."""
+
+    phone: Text | None = None
+    card: Text | None = None
+    receipt: Text | None = None
+    email: Text | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=500)
+
+    @model_validator(mode="after")
+    def _by_one_number(self) -> Self:
+        if sum(getattr(self, kind) is not None for kind in PLACES) != 1:
+            raise PydanticCustomError("exactly_one", "name exactly one of {known}", {"known": ", ".join(PLACES)})
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        return next(kind for kind in PLACES if getattr(self, kind) is not None)
+
+    @property
+    def number(self) -> str:
+        """As every spelling of it comes out. Invalid says what is wrong with it."""
+        return normal(self.kind, getattr(self, self.kind))
+
+
+class Found(Page[CaseSummary]):
+    """The cases of a customer, the open ones first, then the latest. `hint` says what to do where there is none."""
+
+    hint: str | None = None
+
+
+class RelatedCase(CaseSummary):
+    """Another case of the same customer, and which of his numbers the two share."""
+
+    same: list[Kind]
+
+
+class Related(Page[RelatedCase]):
+    hint: str | None = None
+
+
+class SearchView(BaseModel):
+    """That somebody looked for a customer, and when; not whom he found."""
+
+    at: datetime
+    by: str
+    role: Role
+    kind: Kind
+    found: int
+
+
+class Searches(Page[SearchView]):
+    hint: str | None = None
+
+
+class CustomerViews(Views):
+    """What the ledger shows of a customer to the reader of these views."""
+
+    def __init__(self, views: Views) -> None:
+        vars(self).update(vars(views))
+
+    def found(self, wanted: Wanted, language: Language = "zh") -> Found:
+        """His cases that the reader may read, the open ones first, then the latest."""
+        values = self._keys.indexes(_bytes(wanted.kind, wanted.number))
+        theirs = select(CustomerRow.case_id).where(CustomerRow.kind == wanted.kind, col(CustomerRow.value).in_(values))
+        page = self._of(col(CaseRow.id).in_(theirs), wanted.limit, wanted.cursor, self._summaries)
+        hint = None if page.items else say("hint", f"no_{wanted.kind}", language)
+        return Found(**dict(page), hint=hint)
+
+    def related(self, id: str, *, limit: int = 50, cursor: str | None = None, language: Language = "zh") -> Related:
+        """Other cases of the same customer: open, or closed at most RECENT before this one was opened.
+
+        NotFound where the reader may not know of the case, Forbidden where he may not read its contents.
+        """
+        case = self._session.get(CaseRow, id)
+        if case is None or not self._may_read(case):
+            raise self.missing(id)
+        if self._reader.role is Role.ADMINISTRATOR:
+            raise Forbidden("may_not_read")
+        shared = self._shared(case)
+        recent = or_(col(CaseRow.state) == "open", col(CaseRow.closed_at) >= case.opened_at - RECENT)
+
+        def shown(rows: list[CaseRow]) -> list[RelatedCase]:
+            return [RelatedCase(**dict(one), same=sorted(shared[one.case])) for one in self._summaries(rows)]
+
+        page = self._of(and_(col(CaseRow.id).in_(shared), recent), limit, cursor, shown)
+        return Related(**dict(page), hint=None if page.items else say("hint", "no_related", language))
+
+    def _shared(self, case: CaseRow) -> dict[str, set[Kind]]:
+        """The other cases that have a number of this one's customer, whichever key either was noted with."""
+        values = {
+            value
+            for facts in facts_of(self._session, self._keys, case.id)
+            for kind, number in numbers_of(facts)
+            for value in self._keys.indexes(_bytes(kind, number))
+        }
+        others = select(CustomerRow).where(col(CustomerRow.value).in_(values), CustomerRow.case_id != case.id)
+        shared: dict[str, set[Kind]] = {}
+        for row in self._session.exec(others):
+            shared.setdefault(row.case_id, set()).add(cast(Kind, row.kind))
+        return shared
+
+    def _of(self, which: Any, limit: int, cursor: str | None, shown: Callable[[list[Any]], list[Any]]) -> Page[Any]:
+        query = select(CaseRow).where(which)
+        query = query.order_by(col(CaseRow.state).desc(), col(CaseRow.opened_at).desc(), col(CaseRow.id))
+        if self._reader.role is Role.STORE:
+            query = query.where(CaseRow.store == self._reader.store)
+        if cursor:
+            opened_at, state, case = read_cursor(cursor, 3)
+            at = instant_of(opened_at)
+            query = query.where(
+                or_(
+                    col(CaseRow.state) < state,
+                    and_(col(CaseRow.state) == state, col(CaseRow.opened_at) < at),
+                    and_(col(CaseRow.state) == state, col(CaseRow.opened_at) == at, col(CaseRow.id) > case),
+                )
+            )
+        return self._page(query, limit, shown, lambda row: (row.opened_at.isoformat(), row.state, row.id))
+
+    def searches(self, *, limit: int = 50, cursor: str | None = None, language: Language = "zh") -> Searches:
+        """Who looked for customers, the latest first: for the manager. Forbidden for everybody else."""
+        if self._reader.role is not Role.MANAGER:
+            raise Forbidden("may_not_read")
+        query = select(SearchRow).order_by(col(SearchRow.id).desc())
+        if cursor:
+            query = query.where(col(SearchRow.id) < whole_of(read_cursor(cursor, 1)[0]))
+        page = self._page(query, limit, self._searches, lambda row: (str(row.id),))
+        return Searches(**dict(page), hint=None if page.items else say("hint", "no_searches", language))
+
+    def _searches(self, rows: list[SearchRow]) -> list[SearchView]:
+        return [SearchView(**row.model_dump(exclude={"id", "at"}), at=self._here(row.at)) for row in rows]
+
+
+async def search(front: "Front", by: Person, wanted: Wanted, language: Language = "zh") -> Found:
+    """The cases of a customer; that somebody looked is written down before he sees them.
+
+    Forbidden for who may not, Invalid for what is no number, OperationalError where it cannot be written down.
+    """
+    if by.role not in MAY_SEARCH:
+        raise Forbidden("may_not_search", role=by.role)
+    _ = wanted.number
+    found = await front.look(by, lambda views: CustomerViews(views).found(wanted, language))
+    looked: dict[str, Any] = {"by": by.id, "role": by.role, "kind": wanted.kind, "found": len(found.items) + found.more}
+    await front.write(lambda session, now: session.add(SearchRow(at=now, **looked)))
+    return found
+
+
+Said = Annotated[str | None, Header(alias="Accept-Language")]
+
+
+def add_routes(router: APIRouter, front: "Front", who: Any) -> None:
+    """The doors of this module."""
+
+    @router.post(
+        "/customers/search", tags=["customers"], summary="按电话、卡号、小票号查找顾客的工单 · a customer's cases"
+    )
+    async def find_customer(wanted: Wanted, by: who, language: Said = None) -> Found:
+        return await search(front, by, wanted, language_of(language))
+
+    @router.get("/customers/searches", tags=["customers"], summary="谁查找过顾客 · who looked for customers")
+    async def list_searches(by: who, part: Annotated[Part, Query()], language: Said = None) -> Searches:
+        spoken = language_of(language)
+        return await front.look(by, lambda views: CustomerViews(views).searches(**dict(part), language=spoken))
+
+    @router.get(
+        "/cases/{case}/related", tags=["customers"], summary="同一顾客的其他工单 · other cases of the same customer"
+    )
+    async def list_related(
+        case: Annotated[Code, Path(description="工单编号 · the case's id")],
+        by: who,
+        part: Annotated[Part, Query()],
+        language: Said = None,
+    ) -> Related:
+        spoken = language_of(language)
+        return await front.look(by, lambda views: CustomerViews(views).related(case, **dict(part), language=spoken))

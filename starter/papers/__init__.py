@@ -1,0 +1,1 @@
+"""What the department prints and files: the record form of a case, the register of a period."""

@@ -1,0 +1,507 @@
+"""《顾客投诉意见处理表》 of a case (handbook 3.3 F7; F8 where a store handled it): what stands in which cell."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar, get_args
+from zoneinfo import ZoneInfo
+
+from models.complaint import COMPLAINT, Callback, Complaint, Consent, Execution, Record, Reply, Solution, StoreHandling
+from models.forms import Bundle, Form, Private
+from models.people import Directory
+from models.words import Language, choice, label, say
+from starter.papers.masks import masked
+from starter.views import CaseView, TaskView, TimelineEntry
+
+F = TypeVar("F", bound=Form)
+
+Cell = tuple[str, Any, float]
+"""A name, what stands beside it, and its share of the row. What stands there is a text, or boxes: ticked or not, and of what."""
+Row = tuple[str, Any]
+"""A kind of row, as the template knows it, and what it needs."""
+
+LONG = 500
+"""Characters from which a text has its name above it, so that it stands on every page again."""
+KEPT = 700
+"""Characters up to which a part is not divided between pages."""
+KEPT_LINES = 12
+TENS = "一二三四五六七八九十"
+
+
+@dataclass(frozen=True)
+class Handed(Generic[F]):
+    """A form as it was handed in: the task it closed, by whom, when."""
+
+    task: str
+    form: F
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Print:
+    """Who prints a form, and when. A form for the archive is printed by nobody: the same state is the same file."""
+
+    by: str
+    at: datetime
+
+
+@dataclass
+class Sheet:
+    """A case's form as it is filled in. Instants come in the calendar's zone."""
+
+    view: CaseView
+    people: Directory
+    zone: ZoneInfo
+    language: Language = "zh"
+    mask: bool = False
+    print: Print | None = None
+    facts: Complaint = field(init=False)
+    handed: list[Handed[Form]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        facts = Complaint.model_validate(self.view.facts)
+        self.facts = facts.model_copy(update={"customer": masked(facts.customer)}) if self.mask else facts
+        self.handed = list(_handed(self.view))
+
+    @property
+    def as_of(self) -> datetime:
+        """The instant of the state that the form shows: the last thing that happened."""
+        sent = (waiting.recorded_at for waiting in self.view.pending)
+        return max([*(entry.at for entry in self.view.timeline), *sent, self.view.opened_at])
+
+    @property
+    def now(self) -> datetime:
+        """When what is still open counts as late: at the time of printing; for the archive at the last thing that happened."""
+        return self.print.at.astimezone(self.zone) if self.print else self.as_of
+
+    def form(self) -> dict[str, Any]:
+        """What the template sets."""
+        of_store = self.facts.origin == "store"
+        parts = [part for part in (self._of_store() if of_store else self._of_department()) if part["rows"]]
+        return {
+            "title": self._say("store_title" if of_store else "title"),
+            "number": self.view.number,
+            "number_name": label("complaint", "form_no", self.language),
+            "marks": self._marks(),
+            "parts": parts,
+            "notes": self._notes(),
+            "footer": self._footer(),
+            "page": self._say("page"),
+            "boxes": self._say("boxes"),
+            "lang": self.language,
+            "region": "CN" if self.language == "zh" else "GB",
+        }
+
+    # The two forms
+
+    def _of_department(self) -> list[dict[str, Any]]:
+        return [
+            self._part("receipt", self._receipt()),
+            self._part("customer", self._customer()),
+            self._part("goods", self._goods()),
+            self._part("matter", self._matter()),
+            self._part("reply", self._reply()),
+            *self._rounds(),
+            self._part("execution", self._execution()),
+            self._part("callback", self._callback()),
+            self._part("verdict", self._verdict()),
+            self._part("deadlines", self._deadlines()),
+            self._part("approval", [*self._opinion("opinion"), self._signatures("handler", "manager")]),
+        ]
+
+    def _of_store(self) -> list[dict[str, Any]]:
+        return [
+            self._part("receipt", self._receipt()),
+            self._part("customer", self._customer()),
+            self._part("goods", self._goods()),
+            self._part("matter", self._matter()),
+            self._part("handling", self._handling()),
+            self._part("callback", self._callback()),
+            self._part("deadlines", self._deadlines()),
+            self._part("signatures", [self._signatures("handler", "manager")]),
+        ]
+
+    # Their parts
+
+    def _receipt(self) -> list[Row]:
+        facts = self.facts
+        store = self.people.store(facts.store or self.view.store)
+        shop = " ".join([store.name, store.code]) if store else facts.store or ""
+        return [
+            self._pairs(
+                self._cell("received_at", self._at(facts.received_at), 1.25),
+                self._cell("received_by", self._name(facts.received_by or self._opened_by)),
+                self._cell("channel", self._choice("channel", facts.channel)),
+            ),
+            self._pairs(
+                self._cell("store", shop, 1.25),
+                (self._say("region"), self.view.region or "", 1),
+                self._cell("category", facts.category or ""),
+            ),
+            self._pairs(
+                self._cell("kind", self._boxes("kind", facts.kind), 1.25),
+                self._cell("severity", self._boxes("severity", facts.severity)),
+            ),
+            *(
+                [self._pairs(self._cell("about_employee", self._name(facts.about_employee)))]
+                if facts.about_employee
+                else []
+            ),
+        ]
+
+    def _customer(self) -> list[Row]:
+        known = self.facts.customer
+        usual = [
+            self._cell("customer.name", known.name or "", 1.25),
+            self._cell("customer.phone", known.phone or ""),
+            self._cell("customer.card_no", known.card_no or ""),
+        ]
+        others = [
+            self._cell(f"customer.{name}", said) for name in ("email", "im", "fax") if (said := getattr(known, name))
+        ]
+        rows = [self._pairs(*usual), *([self._pairs(*others)] if others else [])]
+        return rows + self._texts("complaint", known, "address", within="customer.")
+
+    def _goods(self) -> list[Row]:
+        goods, price = self.facts.goods, ""
+        if goods and goods.price is not None:
+            price = self._yuan(goods.price)
+        bought = f"{self.facts.purchased_on:%Y-%m-%d}" if self.facts.purchased_on else ""
+        known = goods.model_dump(context="ledger") if goods else {}
+        cells = [
+            ("goods.style_no", known.get("style_no"), 1.25),
+            ("goods.colour", known.get("colour"), 1),
+            ("goods.size", known.get("size"), 1),
+            ("goods.receipt_no", known.get("receipt_no"), 1.25),
+            ("purchased_on", bought, 1),
+            ("goods.price", price, 1),
+            ("goods.batch", known.get("batch"), 1),
+        ]
+        if not any(said for _, said, _ in cells):
+            return []
+        shown = [self._cell(name, said or "", share) for name, said, share in cells]
+        return [self._pairs(*shown[:3]), self._pairs(*shown[3:6]), *([self._pairs(shown[6])] if cells[6][1] else [])]
+
+    def _matter(self) -> list[Row]:
+        return [
+            self._passage(label("complaint", "content", self.language), self.facts.content, 12),
+            *self._texts("complaint", self.facts, "demand", blank=True),
+        ]
+
+    def _handling(self) -> list[Row]:
+        done = self.facts.store_handling or StoreHandling()
+        opinion = label("complaint", "store_handling.supervisor_opinion", self.language)
+        helped = [(done.help_wanted, self._yes(True)), (not done.help_wanted, self._yes(False))]
+        return [
+            self._pairs(
+                self._cell("store_handling.by", self._name(done.by)),
+                self._cell("store_handling.help_wanted", helped),
+            ),
+            *self._texts("complaint", done, "reply", "solution", within="store_handling.", blank=True),
+            self._passage(self._say("reaction"), "", 10),
+            self._passage(opinion, done.supervisor_opinion or "", 12),
+            self._signatures("store_sign", "supervisor_sign"),
+        ]
+
+    def _reply(self) -> list[Row]:
+        replies: list[Handed[Reply] | None] = [*self._all(Reply)] or [None]
+        rows: list[Row] = []
+        for handed in replies:
+            rows.append(self._stamp("replied_at", "replied_by", handed, "reply"))
+            rows += self._texts("reply", handed.form if handed else None, "content", blank=True)
+        return rows
+
+    def _rounds(self) -> Iterator[dict[str, Any]]:
+        """Every proposal and what the customer said to it."""
+        consents = {_nth(handed.task): handed for handed in self._all(Consent)}
+        solutions = self._all(Solution)
+        owed = [task for task in self.view.tasks if task.form == "solution" and task.state == "open"]
+        for nth, solution in enumerate([*solutions, *([None] if owed or not solutions else [])], start=1):
+            several = len(solutions) + len(owed) > 1
+            name = self._say("round", n=self._ordinal(nth)) if several else self._say("solution")
+            consent = consents.get(_nth(solution.task)) if solution else None
+            yield self._part(name, self._round(solution, consent, nth), named=True)
+
+    def _round(self, solution: Handed[Solution] | None, consent: Handed[Consent] | None, nth: int) -> list[Row]:
+        proposed = solution.form if solution else None
+        said = consent.form if consent else None
+        task = "solution" if nth == 1 else f"solution-{nth}"
+        answer = [(said is not None and said.accepted is yes, self._yes(yes)) for yes in (True, False)]
+        told = self._pairs(
+            self._cell("accepted", answer, 1.25),
+            (self._say("answered_at"), self._at(consent.at) if consent else "", 1),
+            (self._say("entered_by"), self._name(consent.by) if consent else "", 1),
+        )
+        return [
+            self._stamp("proposed_at", "proposed_by", solution, task),
+            *self._texts("solution", proposed, "steps", "effect", blank=True),
+            self._pairs(
+                self._cell("remedy", self._choice("remedy", proposed.remedy) if proposed else "", 1.25),
+                self._cell("amount", self._yuan(proposed.amount) if proposed else ""),
+                self._cell("duration", self._span(proposed.duration) if proposed and proposed.duration else ""),
+            ),
+            told,
+            *self._texts("consent", said, "wish"),
+        ]
+
+    def _execution(self) -> list[Row]:
+        done = self._last(Execution)
+        return [
+            self._stamp("executed_at", "executed_by", done, "execution"),
+            *self._texts("execution", done.form if done else None, "content", blank=True),
+        ]
+
+    def _callback(self) -> list[Row]:
+        rows: list[Row] = []
+        calls: list[Handed[Callback] | None] = [*self._all(Callback)] or [None]
+        for called in calls:
+            said = called.form if called else None
+            satisfied = [(said is not None and said.satisfaction == n, str(n)) for n in range(1, 6)]
+            rows += [
+                self._stamp("called_back_at", "called_back_by", called, "callback"),
+                self._pairs(
+                    self._cell("outcome", self._choice("outcome", said.outcome) if said else "", 1),
+                    self._cell("satisfaction", satisfied, 1.35),
+                    self._cell(
+                        "channel", self._choice("channel", said.channel) if said and said.channel else "", 1, "callback"
+                    ),
+                ),
+                *self._texts("callback", said, "comment"),
+            ]
+        return rows
+
+    def _verdict(self) -> list[Row]:
+        record = self._last(Record)
+        closed = self._at(self.view.closed_at) if self.view.closed_at else ""
+        return [
+            *self._texts("record", record.form if record else None, "finding", "responsible", "lesson", blank=True),
+            self._pairs(
+                (self._say("filled_by"), self._name(record.by) if record else "", 1),
+                self._cell("closed_at", closed, 1.2),
+                (self._say("case_id"), self.view.case, 1.2),
+            ),
+        ]
+
+    def _deadlines(self) -> list[Row]:
+        owed = sorted((task for task in self.view.tasks if task.state != "withdrawn"), key=lambda task: _place(task))
+        lines = [
+            [
+                self._task(task.task),
+                self._at(task.due_at),
+                self._at(task.done_at) if task.done_at else "",
+                self._name(task.done_by or task.owner),
+                self._verdict_on(task),
+            ]
+            for task in owed
+        ]
+        rows = [self._list(("task", "due", "done", "by", "in_time"), (2.2, 2.2, 2.2, 1.5, 2.4), lines)]
+        for kind, heads, shares in (
+            ("escalated", ("escalated_at", "task", "told", "delay"), (2.2, 2.2, 3, 2.2)),
+            ("moved", ("moved_at", "task", "due_before", "due_after", "approved_by", "reason"), (2, 1.6, 2, 2, 1.3, 3)),
+            ("reassigned", ("reassigned_at", "task", "to", "reassigned_by", "reason"), (2, 1.6, 1.5, 1.5, 4)),
+        ):
+            entries = [entry for entry in self.view.timeline if entry.kind == kind]
+            if entries:
+                rows.append(self._list(heads, shares, [self._happened(kind, entry) for entry in entries]))
+        none = [kind for kind in ("escalated", "moved") if not self._any(kind)]
+        return [*rows, *([self._pairs(*((self._say(kind), self._say("none"), 1) for kind in none))] if none else [])]
+
+    def _opinion(self, word: str) -> list[Row]:
+        return [("passage", {"name": self._say(word), "text": "", "long": False, "least": 13})]
+
+    def _signatures(self, *words: str) -> Row:
+        return "signs", [[self._say(word), self._say("sign_date")] for word in words]
+
+    # What happened
+
+    def _happened(self, kind: str, entry: TimelineEntry) -> list[str]:
+        task = self._task(entry.task or "")
+        if kind == "escalated":
+            heard = [self._name(person) for person in entry.told or [entry.data["person"]]]
+            role = say("role", entry.data["role"], self.language)
+            due = self._due_then(entry)
+            late = entry.at - due if due else timedelta(0)
+            after = self._span(late) if late >= timedelta(minutes=1) else self._say("at_due")
+            return [self._at(entry.at), task, f"{'、'.join(heard)}（{role}）", after]
+        sent = entry.content or {}
+        if kind == "moved":
+            change = entry.data["because"]["changes"][-1]
+            moved = [self._at(datetime.fromisoformat(change[name])) for name in ("due_before", "due_at")]
+            return [self._at(entry.at), task, *moved, self._name(entry.by), str(sent.get("reason", ""))]
+        to = self._name(entry.data["person"])
+        return [self._at(entry.at), task, to, self._name(entry.by), str(sent.get("reason", ""))]
+
+    def _due_then(self, entry: TimelineEntry) -> datetime | None:
+        """When a task was due at the time of an entry: an extension may have moved it later."""
+        due = None
+        for earlier in self.view.timeline:
+            if earlier is entry:
+                break
+            if earlier.task == entry.task and earlier.kind in ("owed", "moved"):
+                due = datetime.fromisoformat(earlier.data["due_at"])
+        return due
+
+    def _verdict_on(self, task: TaskView) -> str:
+        if task.done_at:
+            late = task.done_at - task.due_at
+            return self._say("late", span=self._span(late)) if late > timedelta(0) else self._say("in_time_yes")
+        if task.due_at < self.now:
+            return self._say("overdue", span=self._span(self.now - task.due_at))
+        return self._say("not_due")
+
+    def _any(self, kind: str) -> bool:
+        return any(entry.kind == kind for entry in self.view.timeline)
+
+    def _all(self, form: type[F]) -> list[Handed[F]]:
+        return [
+            Handed(handed.task, handed.form, handed.by, handed.at)
+            for handed in self.handed
+            if isinstance(handed.form, form)
+        ]
+
+    def _last(self, form: type[F]) -> Handed[F] | None:
+        return next(reversed(self._all(form)), None)
+
+    @property
+    def _opened_by(self) -> str | None:
+        return next((entry.by for entry in self.view.timeline if entry.kind == "opened"), None)
+
+    # What stands around it
+
+    def _marks(self) -> list[str]:
+        open_ = [self._say("open_mark")] if self.view.state == "open" else []
+        return [*open_, *([self._say("masked_mark")] if self.mask else [])]
+
+    def _notes(self) -> list[str]:
+        waiting = [self._say("waiting", n=str(len(self.view.pending)))] if self.view.pending else []
+        unfinished = [self._say("unfinished")] if self.view.state == "open" else []
+        return [
+            *unfinished,
+            *waiting,
+            self._say("times", offset=f"UTC{self.as_of.astimezone(self.zone).isoformat()[-6:]}"),
+        ]
+
+    def _footer(self) -> list[str]:
+        state = self._say("as_of", at=self._at(self.as_of))
+        if self.print is None:
+            return [state, self._say("for_archive")]
+        return [self._say("printed", by=self._name(self.print.by), at=self._at(self.print.at)), state]
+
+    # Rows
+
+    def _part(self, word: str, rows: Sequence[Row], *, named: bool = False) -> dict[str, Any]:
+        letters = sum(_letters(row) for _, row in rows)
+        lines = sum(len(row["lines"]) for kind, row in rows if kind == "list")
+        return {
+            "name": word if named else self._say(word),
+            "rows": [list(row) for row in rows],
+            "keep": letters < KEPT and lines <= KEPT_LINES,
+        }
+
+    def _pairs(self, *cells: Cell) -> Row:
+        return "pairs", [list(cell) for cell in cells]
+
+    def _cell(self, name: str, said: Any, share: float = 1, owner: str = "complaint") -> Cell:
+        return label(owner, name, self.language), said, share
+
+    def _texts(self, owner: str, held: Private | None, *names: str, within: str = "", blank: bool = False) -> list[Row]:
+        """A row for each text; for one that is not there, too, where the form leaves room for it."""
+        texts = [(name, str(getattr(held, name, None) or "")) for name in names]
+        return [
+            self._passage(label(owner, within + name, self.language), said) for name, said in texts if said or blank
+        ]
+
+    def _passage(self, name: str, said: str, least: float = 0) -> Row:
+        return "passage", {"name": name, "text": said, "long": len(said) > LONG, "least": least}
+
+    def _list(self, heads: Iterable[str], shares: Iterable[float], lines: list[list[str]]) -> Row:
+        return "list", {"head": [self._say(f"head_{word}") for word in heads], "shares": list(shares), "lines": lines}
+
+    def _stamp(self, at: str, by: str, handed: Handed[Any] | None, task: str) -> Row:
+        """When a form was handed in, by whom, and whether in time."""
+        owed = next((owed for owed in self.view.tasks if owed.task == (handed.task if handed else task)), None)
+        return self._pairs(
+            (label("complaint", at, self.language), self._at(handed.at) if handed else "", 1.25),
+            (self._say(by), self._name(handed.by) if handed else "", 1),
+            (self._say("in_time"), self._verdict_on(owed) if owed else "", 1),
+        )
+
+    # Words
+
+    def _say(self, word: str, **values: str) -> str:
+        return say("paper", word, self.language, **values)
+
+    def _task(self, task: str) -> str:
+        form, _, nth = task.partition("-")
+        return say("form", form, self.language) + (f"（{nth}）" if nth else "")
+
+    def _name(self, person: str | None) -> str:
+        return self.people.name(person) if person else ""
+
+    def _at(self, instant: datetime) -> str:
+        return f"{instant.astimezone(self.zone):%Y-%m-%d %H:%M}"
+
+    def _span(self, length: timedelta) -> str:
+        return span(length, self.language)
+
+    def _yuan(self, amount: Any) -> str:
+        return f"¥{amount:,.2f}"
+
+    def _choice(self, name: str, code: str) -> str:
+        return choice("complaint", name, code, self.language)
+
+    def _boxes(self, name: str, code: str) -> list[tuple[bool, str]]:
+        """Every value a field may have, the one it has ticked."""
+        return [
+            (known == code, self._choice(name, known)) for known in get_args(Complaint.model_fields[name].annotation)
+        ]
+
+    def _ordinal(self, nth: int) -> str:
+        return TENS[nth - 1] if self.language == "zh" and nth <= len(TENS) else str(nth)
+
+    def _yes(self, accepted: bool) -> str:
+        return choice("complaint", "accepted", str(accepted).lower(), self.language)
+
+
+def span(length: timedelta, language: Language = "zh") -> str:
+    """A length of time in its two largest units, rounded down to minutes, and never nothing."""
+    left, parts = max(length // timedelta(minutes=1), 1), []
+    for unit, minutes in (("days", 24 * 60), ("hours", 60), ("minutes", 1)):
+        n, left = divmod(left, minutes)
+        if n:
+            parts.append(say("screen", unit, language, n=n))
+    return " ".join(parts[:2])
+
+
+def _handed(view: CaseView) -> Iterator[Handed[Form]]:
+    """The forms that closed tasks, in their order; each of a bundle for itself."""
+    for entry in view.timeline:
+        if entry.kind != "done" or not entry.task or not entry.by or entry.content is None:
+            continue
+        sent = COMPLAINT.recordable[entry.form or ""].model_validate(entry.content)
+        forms = [*sent.now(), *sent.then()] if isinstance(sent, Bundle) else [sent]
+        name = entry.task.partition("-")[0]
+        for form in forms:
+            if form.form == name:
+                yield Handed(entry.task, form, entry.by, entry.at)
+
+
+def _nth(task: str) -> int:
+    return int(task.partition("-")[2] or 1)
+
+
+def _place(task: TaskView) -> tuple[int, int, int]:
+    """Tasks in the order of the process; proposals and answers by their rounds."""
+    forms = [form.form for form in COMPLAINT.forms]
+    place = forms.index(task.form)
+    first = forms.index("solution")
+    return (first, _nth(task.task), place) if task.form in ("solution", "consent") else (place, 0, 0)
+
+
+def _letters(row: Any) -> int:
+    if isinstance(row, dict):
+        return sum(_letters(part) for part in row.values())
+    if isinstance(row, (list, tuple)):
+        return sum(_letters(part) for part in row)
+    return len(row) if isinstance(row, str) else 0
