@@ -119,7 +119,7 @@ class Complaint(Case):
 
     @property
     def can_be_reached(self) -> bool:
-        """Whether anybody could be called back: without, there is neither consent nor callback (5.2 E32)."""
+        """Whether it says how to reach the customer (5.2 E32)."""
         return self.customer.can_be_reached
 
     def objections(self, intake: "ComplaintIntake", now: datetime) -> list[FieldError]:
@@ -350,6 +350,12 @@ class Withdraw(Form):
     reason: Text
 
 
+class NoContact(Form):
+    """Nobody knows how to reach the customer: no callback is possible (5.2 E32). The record form is owed all the same."""
+
+    reason: Text
+
+
 class Amend(Form):
     """The store, or the customer, corrects what was handed in (5.2 E27). The receipt time stays, and so do the clocks."""
 
@@ -563,7 +569,19 @@ COMPLAINT = Process(
         *(Reply, Solution, Consent, Execution, Callback, Record),
         *(Agreement, AgreedReply, Decision, Answer, ExternalReply, Opinion, Supplement),
     ),
-    acts=(Solve, AskManager, OutOfAuthority, Assist, Refer, Attempt, Withdraw, NoAgreement, Amend, Duplicate),
+    acts=(
+        Solve,
+        AskManager,
+        OutOfAuthority,
+        Assist,
+        Refer,
+        Attempt,
+        Withdraw,
+        NoAgreement,
+        NoContact,
+        Amend,
+        Duplicate,
+    ),
     sent=(Absorb,),
     past=ComplaintPast,
 )

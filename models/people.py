@@ -47,6 +47,17 @@ class Person(BaseModel):
     department: str | None = None
     """Of a department's contact: merchandise, brand, logistics, training, administration."""
 
+    def may_see(self, store: str | None, region: str | None) -> bool:
+        """Whether the cases of a store are his to see. A department's contact sees those in which he is asked, no others."""
+        match self.role:
+            case Role.STORE:
+                return store == self.store
+            case Role.SUPERVISOR:
+                return region in self.regions
+            case Role.CONTACT:
+                return False
+        return True
+
 
 class Store(BaseModel):
     """A shop of the chain and the region it belongs to."""

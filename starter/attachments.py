@@ -394,7 +394,7 @@ class Attachments:
 
 def _case(session: Session, id: str, by: Person) -> CaseRow:
     case = session.get(CaseRow, id)
-    if case is None or (by.role is Role.STORE and case.store != by.store):
+    if case is None or not by.may_see(case.store, case.region):
         raise NotFound("no_such_case", case=id)
     return case
 

@@ -1,7 +1,7 @@
 """The reconciler: is what the ledger shows what the engine runs? It repairs what it can, and names the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -34,6 +34,10 @@ NAMED = (FAILED, UNKNOWN)
 GLANCED = (WEDGED, UNREACHABLE)
 
 log = structlog.get_logger()
+
+
+def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 class Reconciler:
@@ -95,16 +99,21 @@ class Reconciler:
         for case in running - opened.keys():
             if finding := await self._idle(case):
                 yield finding
-        asked = opened.keys() & running if everything else await asyncio.to_thread(self._decided_last)
-        went_back = False
-        for case in asked:
-            if finding := await self._differing(case):
-                went_back = True
-                yield finding
-        if went_back and not everything:
-            for case in (opened.keys() & running) - set(asked):
-                if finding := await self._differing(case):
-                    yield finding
+        alive = opened.keys() & running
+        sample = alive if everything else alive & set(await asyncio.to_thread(self._decided_last))
+        differing = await self._asked(sample)
+        if differing and not everything:
+            differing += await self._asked(alive - sample)
+        for finding in differing:
+            yield finding
+
+    async def _asked(self, cases: Collection[str]) -> list[Finding]:
+        """Ask cases what they know, some at once: each may take five seconds to say nothing."""
+        findings: list[Finding] = []
+        for some in batched(sorted(cases), SAMPLE):
+            answers = await asyncio.gather(*(self._differing(case) for case in some))
+            findings += [finding for finding in answers if finding]
+        return findings
 
     def _open_cases(self) -> dict[str, datetime]:
         """Open cases whose opening the engine has answered, and when they were opened."""

@@ -79,6 +79,8 @@ class EmbeddedServer:
             *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=full"),
             *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
             *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
+            # code that fails is reported after its second failure, in seconds instead of a minute
+            *("--dynamic-config-value", "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute=2"),
             *("--ui-disable-news-fetch", "--log-level", "error"),
         ]
 

@@ -509,7 +509,9 @@ async def test_who_may_add_see_and_remove(desk: Office):
         one = await sent(store, case, photo())
     sees, adds = (200, 200, 200), (200,)
     expected = {"specialist": adds + sees, "manager": adds + sees, "director": (403, *sees)} | {
-        "administrator": (403, 403, 403, 403)
+        "administrator": (403, 403, 403, 403),
+        "supervisor": (403, *sees),
+        "contact": (403, 404, 404, 404),
     }
     for person in desk.house.people.people:
         async with desk.api(person.id) as door:

@@ -186,14 +186,19 @@ async def test_e31_what_is_no_complaint_owes_less(office: Office, kind: str, owe
     assert office.case(case).state == "archived"
 
 
-async def test_e32_where_nobody_can_be_called_there_is_no_callback(office: Office):
-    """E32: closed with the reason."""
-    case = await office.open(customer={})
-    assert office.open_tasks(case) == {"solution"}
-    await office.hand_in(case, "solution", **office.SOLUTION)
-    await office.hand_in(case, "execution", content="已整改")
-    await office.hand_in(case, "record", finding="匿名来信")
+async def test_e32_where_nobody_can_be_called_the_case_is_closed_with_the_reason(office: Office):
+    """E32: anonymous, or no contact data; the form is still owed."""
+    case = await office.open(customer={"name": "路过的人"})
+    assert office.open_tasks(case) == {"reply", "solution", "callback"}, "an answer may find him where he wrote"
+    await office.hand_in(case, "no_contact", reason="匿名来信")
+    assert office.open_tasks(case) == {"record"}
+    await office.hand_in(case, "record", finding="已整改")
     assert (office.case(case).state, office.case(case).closed_because) == ("archived", "nobody_to_call")
+
+
+async def test_e32_not_where_the_customer_can_be_reached(office: Office):
+    case = await office.open()
+    assert refusal(await office.hand_in(case, "no_contact", reason="懒得打")) == "customer_can_be_reached"
 
 
 async def test_e33_withdrawn_ends_the_clocks_and_owes_the_form(office: Office):

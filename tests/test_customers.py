@@ -276,6 +276,12 @@ def test_a_case_says_which_other_cases_its_customer_has_and_by_what(house: House
     assert related(house, case) == {"OA-2": ["phone"], "OA-3": ["card", "receipt"]}
 
 
+def test_a_card_is_not_another_customers_receipt(house: House):
+    case = opened(house, "OA-1", customer={"card_no": "20261122"}, goods=None)
+    opened(house, "OA-2", customer={}, goods={"receipt_no": "20261122"})
+    assert related(house, case) == {}
+
+
 def test_of_those_that_are_closed_only_the_last_ninety_days(house: House):
     for number, days in (("NEW", 89), ("OLD", 91)):
         closed(house, opened(house, number), ago=days * DAY)

@@ -50,7 +50,7 @@ class Machine:
         return Client(base_url=f"http://127.0.0.1:{self.port}", headers={"X-Kefu-Actor": actor}, timeout=20)
 
     def pid_of(self, part: str) -> int:
-        return int((self.data / f"{part}.pid").read_text())
+        return int((self.data / f"{part}.pid").read_text() or 0)  # empty for a moment while it is written
 
     async def ready(self) -> None:
         await eventually(self._is_ready, within=60)
@@ -134,7 +134,7 @@ async def test_a_part_that_is_killed_comes_back_and_the_desk_goes_on(machine: Ma
         except (ConnectError, ReadTimeout, RemoteProtocolError):
             return False
         assert answer.status_code in (200, 201, 202), answer.text
-        return {task["task"] for task in answer.json()["tasks"]} == {"reply", "solution", "callback"}
+        return {task["task"] for task in answer.json()["tasks"]} >= {"reply", "solution", "callback"}
 
     await eventually(taken, within=60)
 

@@ -129,6 +129,7 @@ async def test_the_archive_holds_the_whole_case_for_who_has_the_key(office: Offi
     assert document["submissions"][0]["content"]["customer"]["name"] == "张小红"
     assert [task["key"] for task in document["tasks"]] == [
         "reply",
+        "completion",
         "solution",
         "callback",
         "consent",

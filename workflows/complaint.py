@@ -25,6 +25,7 @@ from models.complaint import (
     Execution,
     ExternalReply,
     NoAgreement,
+    NoContact,
     Opinion,
     OutOfAuthority,
     Record,
@@ -125,7 +126,7 @@ class ComplaintWorkflow(Desk):
         return await self.reached(callback)
 
     async def received_by_us(self) -> datetime:
-        """When the clocks of headquarters begin: at receipt, mostly. Where less is owed, that is all (5.2 E29, E31, E32)."""
+        """When the clocks of headquarters begin: at receipt, mostly. Where less is owed, that is all (5.2 E29, E31)."""
         received_at = self.case.received_at
         if not self.bends:
             return received_at
@@ -141,10 +142,6 @@ class ComplaintWorkflow(Desk):
         if self.case.is_the_stores:
             received_at = await self.handed_over_by_the_store()
         self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
-        if not self.can_be_reached:
-            proposed = await self.ask(Role.SPECIALIST, Solution, self.promises.solution, since=received_at)
-            await self.carried_out(Consented(proposed.at, proposed.duration))
-            raise Left("nobody_to_call")
         return received_at
 
     async def handed_over_by_the_store(self) -> datetime:
@@ -216,6 +213,8 @@ class ComplaintWorkflow(Desk):
                         self.move(task, to=sooner)
             case Withdraw():
                 self.leave("withdrawn")
+            case NoContact():
+                self.leave("nobody_to_call")
             case NoAgreement():
                 self.leave("no_agreement")
 
@@ -233,7 +232,9 @@ class ComplaintWorkflow(Desk):
                         "days": str(self.promises.terms.attempt_days),
                     },
                 )
-            case Withdraw() | NoAgreement() if not self.may_leave:
+            case NoContact() if self.can_be_reached:
+                return Refusal(code="customer_can_be_reached")
+            case Withdraw() | NoAgreement() | NoContact() if not self.may_leave:
                 return Refusal(code="too_late_to_leave")
         return None
 

@@ -284,7 +284,8 @@ class Sheet:
         ]
 
     def _deadlines(self) -> list[Row]:
-        owed = sorted((task for task in self.view.tasks if task.state != "withdrawn"), key=lambda task: _place(task))
+        shown = (task for task in self.view.tasks if task.state != "withdrawn" and not task.by_itself)
+        owed = sorted(shown, key=_place)
         lines = [
             [
                 self._task(task.task),
@@ -494,7 +495,7 @@ def _nth(task: str) -> int:
 def _place(task: TaskView) -> tuple[int, int, int]:
     """Tasks in the order of the process; proposals and answers by their rounds."""
     forms = [form.form for form in COMPLAINT.forms]
-    place = forms.index(task.form)
+    place = forms.index(task.form) if task.form in forms else len(forms)
     first = forms.index("solution")
     return (first, _nth(task.task), place) if task.form in ("solution", "consent") else (place, 0, 0)
 
