@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from models.words import say
-from starter.commands.terminal import LANGUAGE, Data, out, with_front
+from starter.commands.terminal import LANGUAGE, Data, out, settings_of, with_front
 from starter.doctor import Examination, Fault, examine
 from starter.front import Front
 
@@ -46,7 +46,7 @@ def doctor(
     if as_json:
         print(found.model_dump_json(indent=2))
     else:
-        _show(found)
+        _show(found, ZoneInfo(settings_of(data).zone))
     raise typer.Exit(1 if found.faults else 0)
 
 
@@ -86,12 +86,12 @@ def rebuild(
     out.print(f"{case}  ok", markup=False)
 
 
-def _show(found: Examination) -> None:
+def _show(found: Examination, zone: ZoneInfo) -> None:
     values = found.model_dump() | {
         "rungs": "，".join(f"{say('rung', name, LANGUAGE)} {count}" for name, count in found.rungs.items()) or "0",
         "slowest": round(found.slowest_system.total_seconds(), 1),
-        "since": f"{found.since.astimezone():%Y-%m-%d %H:%M}",
-        "until": f"{found.until.astimezone():%Y-%m-%d %H:%M}",
+        "since": f"{found.since.astimezone(zone):%Y-%m-%d %H:%M}",
+        "until": f"{found.until.astimezone(zone):%Y-%m-%d %H:%M}",
     }
     out.print(say("screen", "examined", LANGUAGE, **values), markup=False)
     if found.cache_is_small:
