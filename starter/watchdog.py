@@ -10,6 +10,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from activities.database import Database, once_more
 from models.people import Directory
 from models.tables import CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRow
+from models.tasks import OPENING
 from starter.alarms import Finding, keep, report
 
 PATIENCE = timedelta(seconds=40)
@@ -90,7 +91,10 @@ class Watchdog:
 
 
 def overdue(late: datetime) -> SelectOfScalar[DeadlineRow]:
-    """The next rung of an open task, planned and armed before an instant. Those after it wait for it, and are no news."""
+    """The next rung of an open task, planned and armed before an instant. Those after it wait for it, and are no news.
+
+    Nor are those of a case that is still taking in its past: its opening is undecided, and that is a finding of its own.
+    """
     earlier = aliased(DeadlineRow)
     same_ladder = (
         col(earlier.case_id) == DeadlineRow.case_id,
@@ -99,11 +103,13 @@ def overdue(late: datetime) -> SelectOfScalar[DeadlineRow]:
     )
     waits = exists().where(*same_ladder, col(earlier.rung) < DeadlineRow.rung, col(earlier.fired_at).is_(None))
     of_task = (col(TaskRow.case_id) == DeadlineRow.case_id) & (col(TaskRow.key) == DeadlineRow.task)
+    of_case = col(SubmissionRow.case_id) == DeadlineRow.case_id
+    opening = exists().where(of_case, col(SubmissionRow.form) == OPENING, col(SubmissionRow.state) == "pending")
     return (
         select(DeadlineRow)
         .join(TaskRow, of_task & (col(TaskRow.generation) == DeadlineRow.generation))
         .where(TaskRow.state == "open", col(DeadlineRow.fired_at).is_(None))
-        .where(DeadlineRow.planned_at < late, DeadlineRow.armed_at < late, ~waits)
+        .where(DeadlineRow.planned_at < late, DeadlineRow.armed_at < late, ~waits, ~opening)
     )
 
 
