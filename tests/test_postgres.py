@@ -1051,7 +1051,9 @@ async def test_two_workers_two_relays_and_two_apis_handle_thirty_complaints_side
     done = Counter((row.case_id, row.task) for row in rows(house, EventRow, EventRow.kind == "done"))
     assert done == Counter((case, task) for case in cases for task in (*STEP_BY_STEP, "completion"))
     assert sorted(row.case_id for row in rows(house, ArchiveRow)) == sorted(cases)
-    assert {row.kind for row in rows(house, EventRow)} == {"opened", "owed", "done", "noted", "archived"}, "nobody was reminded"
+    assert {row.kind for row in rows(house, EventRow)} == {"opened", "owed", "done", "noted", "archived"}, (
+        "nobody was reminded"
+    )
 
 
 async def has_ended(client: Client, case: str) -> bool:

@@ -64,14 +64,13 @@ class ComplaintWorkflow(Desk):
     async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
         """Three clocks run side by side from receipt; nothing is carried out without the customer's consent."""
         self.case, self.promises = opened.case, opened.promises
+        promises = self.promises
         async with self.until_ended(opened):
             async with self.until_left() as handling:
                 received_at = await self.received_by_us()
-                reply = self.owe(Role.SPECIALIST, Reply, self.promises.reply, since=received_at)
-                solution = self.owe(Role.SPECIALIST, Solution, self.promises.solution, since=received_at)
-                callback = self.owe(
-                    Role.SPECIALIST, Callback, self.promises.callback, since=received_at, after=Execution
-                )
+                reply = self.owe(Role.SPECIALIST, Reply, promises.reply, since=received_at)
+                solution = self.owe(Role.SPECIALIST, Solution, promises.solution, since=received_at)
+                callback = self.owe(Role.SPECIALIST, Callback, promises.callback, since=received_at, after=Execution)
 
                 await self.carried_out(await self.agreed(await solution))
                 called = await self.reached(callback)
@@ -79,7 +78,7 @@ class ComplaintWorkflow(Desk):
                     called = await self.handled_again(since=called.at)
                 await reply
                 handling.over_at = called.at
-            await self.ask(Role.SPECIALIST, Record, self.promises.record, since=handling.over_at or self.instant)
+            await self.ask(Role.SPECIALIST, Record, promises.record, since=handling.over_at or self.instant)
 
     async def agreed(self, proposed: Solution) -> Consented:
         """Proposals until the customer agrees to one. After the second refusal the manager says how it goes on."""

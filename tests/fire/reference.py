@@ -208,11 +208,13 @@ class CaseAsItShouldBe:
         """By submission: why it is refused, None where it is taken."""
         self.events: Counter[tuple[str, str | None, str | None, datetime]] = Counter()
         self.told: Counter[tuple[str, str, str | None, str | None]] = Counter()
+        self.owners_told: Counter[tuple[str, str, str | None, str]] = Counter()
         self.closed_at: datetime | None = None
         self._promises = promises
         self._people = people
         self._proposed: Row = {}
         self._called_at: datetime | None = None
+        self._solvers: set[str] = set()
 
     def tell(self) -> None:
         for row in self.submissions:
@@ -220,7 +222,18 @@ class CaseAsItShouldBe:
             self.form = json.loads(row["outline"])
             self.decisions[row["id"]] = reason = self.objection()
             if reason is None:
+                before = set(self.tasks)
                 self.take()
+                self.tell_owners([task for key, task in self.tasks.items() if key not in before])
+
+    def tell_owners(self, owed: list[Task]) -> None:
+        """Who owes something new: of a new case once, later of what somebody else's form made him owe."""
+        if self.row["form"] == "open":
+            self.owners_told["new", owed[0].owner(self.now), None, f"new/-/{self.row['id']}"] += 1
+            return
+        for task in owed:
+            if task.is_open and task.owner(self.now) != self.row["by"]:
+                self.owners_told["task", task.owner(self.now), task.key, f"task/{task.key}/{self.row['id']}"] += 1
 
     # Order and openness
 
@@ -275,6 +288,9 @@ class CaseAsItShouldBe:
                 self.extend(self.tasks[self.form["task"]], at(self.form["due_at"]))
             case "reassign":
                 key, person = self.form["task"], self.form["person"]
+                former = self.tasks[key].owner(self.now)
+                if former not in (person, self.row["by"]):
+                    self.owners_told["given_away", former, key, f"given_away/{key}/{self.row['id']}"] += 1
                 self.tasks[key].owners.append((self.now, person))
                 self.happens("reassigned", key)
                 self.tells("assigned", person, key)
@@ -293,6 +309,7 @@ class CaseAsItShouldBe:
         self.happens("done", task.key)
         if form == "solution":
             self._proposed = content
+            self._solvers.add(self.row["by"])
             self.owe("consent", "consent", self.now)
         elif form == "consent" and content["accepted"]:
             promised = self._proposed.get("duration")
@@ -301,6 +318,8 @@ class CaseAsItShouldBe:
             self.owe("solution", "new_solution", self.now)
         elif form == "callback":
             self._called_at = self.now
+            if self.row["by"] in self._solvers:
+                self.happens("noted", None)
         elif form == "record":
             self.closed_at = self.now
             self.happens("archived", None)
@@ -445,6 +464,9 @@ class Comparison:
             what = "reminder" if offset < ZERO else "overdue"
             key = f"{self.id}/{task.key}/{clock.generation}/{rung}"
             self.expected_notices[what, row["person"], task.key, key] += 1
+            owner = task.owner(max(planned, clock.since))
+            if what == "overdue" and owner != row["person"]:
+                self.expected_notices["breached", owner, task.key, key] += 1
         if bool(row["delivered_at"]) == passed:
             self.wrong(f"{task.key}/{rung} delivered", row["delivered_at"], "nothing" if passed else "something")
 
@@ -469,6 +491,7 @@ class Comparison:
         self.differences("event", known, self.told.events)
 
     def the_notices(self) -> None:
+        self.expected_notices += self.told.owners_told
         for what, person, task, submission in self.told.told:
             self.expected_notices[what, person, task, f"told/{what}/owner/{task}/{submission}"] += 1
         for row in self.rows["submissions"]:
