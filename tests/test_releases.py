@@ -191,7 +191,7 @@ async def test_cases_that_the_release_before_has_begun_go_on_and_lose_nothing(
             assert office.case(case).state == "archived"
             assert len(office.rows(ArchiveRow, case)) == 1
             assert {row.state for row in office.rows(SubmissionRow, case)} == {"decided"}
-            kinds = [event.kind for event in office.events(case)]
+            kinds = [event.kind for event in office.events(case) if event.task in (None, *FORMS)]
             assert (kinds.count("opened"), kinds.count("done"), kinds.count("archived")) == (1, len(FORMS), 1)
             rungs = [event.key for event in office.events(case) if event.key.startswith("rung/")]
             fired = [
