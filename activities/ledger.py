@@ -68,7 +68,10 @@ class Ledger:
                 elif _content(entry) != kept[entry.key]:
                     log.error("ledger.fork", case=case.id, key=entry.key)  # two histories of one case: never expected
             for submission, refusal in recording.refused.items():
-                session.get_one(SubmissionRow, submission).refusal = refusal.model_dump()
+                if row := session.get(
+                    SubmissionRow, submission
+                ):  # gone where the ledger was restored from an older backup
+                    row.refusal = refusal.model_dump()
             session.flush()
             self._tell_owners(session, case, [entry for entry in recording.entries if entry.key not in kept])
             case.due_at = session.exec(
@@ -292,7 +295,7 @@ class Ledger:
             return
         body = json.dumps(sent.outline, ensure_ascii=False, sort_keys=True).encode()
         to.last_instant = max(sent.at, to.last_instant + timedelta.resolution)
-        submission = f"{sent.submission}/{case.id}"
+        submission = f"{sent.submission}-{case.id}"
         session.add(
             SubmissionRow(
                 id=submission,

@@ -28,6 +28,7 @@ from models.people import Person, Role
 from models.tables import CaseRow, CustomerRow, SearchRow, SubmissionRow
 from models.tasks import OPENING
 from models.words import Language, language_of, say
+from starter import access
 from starter.refusals import Forbidden, Invalid
 from starter.views import CaseSummary, Page, Part, Views, instant_of, read_cursor, whole_of
 
@@ -343,8 +344,7 @@ class CustomerViews(Views):
     def _of(self, which: Any, limit: int, cursor: str | None, shown: Callable[[list[Any]], list[Any]]) -> Page[Any]:
         query = select(CaseRow).where(which)
         query = query.order_by(col(CaseRow.state).desc(), col(CaseRow.opened_at).desc(), col(CaseRow.id))
-        if self._reader.role is Role.STORE:
-            query = query.where(CaseRow.store == self._reader.store)
+        query = query.where(access.whole(self._reader))
         if cursor:
             opened_at, state, case = read_cursor(cursor, 3)
             at = instant_of(opened_at)

@@ -127,7 +127,6 @@ class Submissions:
                 promises=policy.promises(process, self._policy).model_dump(mode="json"),
             )
             session.add(case)
-            session.flush()
             row = self._add(session, case, OPENING, facts, body, by, key, None, opened_at, now)
             customers.begin(session, self._keys, case.id, json.loads(body))
             for at, form in past.told(facts) if past else ():
@@ -154,8 +153,10 @@ class Submissions:
         body = _canonical(form)
         with self._database.writing() as session:
             case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
-            if case is None or case.process != process.name or (by.role is Role.STORE and case.store != by.store):
+            if case is None or case.process != process.name:
                 raise NotFound("no_such_case", case=case_id)
+            if not by.may_see(case.store, case.region):
+                task = self._asked_for(session, case, form, by, task)
             if key and (row := session.get(SubmissionRow, key)):
                 same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
                 return self._repeated(row, body if same else b"", "key_reused", key=key)
@@ -172,6 +173,18 @@ class Submissions:
             row = self._add(session, case, form.form, form, body, by, key, task, recorded_at, now)
             customers.note(session, self._keys, case.id, json.loads(body))
             return _receipt(row, True, self._lease(session, case, holder, now))
+
+    def _asked_for(self, session: Session, case: CaseRow, form: Form, by: Person, task: str | None) -> str | None:
+        """The task that somebody may hand a form in for, in a case that is not his: one that he owes. NotFound otherwise.
+
+        Where he owes several and names none, the desk asks which.
+        """
+        his = select(TaskRow).where(TaskRow.case_id == case.id, TaskRow.owner == by.id, TaskRow.form == form.form)
+        owed = {row.key: row.state for row in session.exec(his)}
+        if not owed or (task and task not in owed):
+            raise NotFound("no_such_case", case=case.id)
+        still = [key for key, state in owed.items() if state == "open"] or list(owed)
+        return task or (still[0] if len(still) == 1 else None)
 
     def receipt(self, submission: str) -> Receipt:
         """What became of a submission. NotFound when there is none."""
@@ -365,9 +378,10 @@ class Submissions:
         return [notice for row in waiting for notice in self._decide(session, row, None, now)]
 
     def rebuilt(self, case_id: str) -> Delivery:
-        """What starts a case anew from all that was decided in it: its opening, the rest as its past."""
-        with self._database.reading() as session:
-            case = session.get_one(CaseRow, case_id)
+        """What starts a case anew from all that was decided in it: its opening, the rest as its past. Notes the key that seals it."""
+        with self._database.writing() as session:
+            case = locked(session, case_id)
+            case.keys = self._keys.noted(case.keys)
             decided = [row for row in _of(session, case) if row.state == "decided"]
             return _delivery(case, self._opening_of(session, case_id), decided)
 

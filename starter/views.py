@@ -18,13 +18,13 @@ from models.people import Directory, Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language, say
+from starter import access
 from starter.refusals import Conflict, Invalid, NotFound
 
 Item = TypeVar("Item")
 
-HIDDEN_FROM_CONTACTS = ("customer", "store_handling", "about_employee")
-SHOWN_TO_CONTACTS = ("assist", "answer")
-"""A department that is asked sees the matter and the question, and nothing of the customer."""
+HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
+SHOWN_TO_THE_ASKED = ("assist", "answer")
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY = Directory.model_construct(people=())
@@ -253,8 +253,7 @@ class Views:
         query = select(CaseRow).order_by(due, col(CaseRow.id))
         wanted = {CaseRow.process: process, CaseRow.state: state, CaseRow.store: store, CaseRow.region: region}
         query = query.where(*(column == value for column, value in wanted.items() if value is not None))
-        if (own := self._own()) is not None:
-            query = query.where(own)
+        query = query.where(access.visible(self._reader))
         if owner:
             self._check_owner(owner)
             theirs = select(TaskRow.case_id).where(TaskRow.owner == owner, TaskRow.state == "open")
@@ -282,8 +281,7 @@ class Views:
         """Tasks, the soonest due first. Invalid for an owner that nobody is or was."""
         query = select(TaskRow).where(col(TaskRow.by_itself).is_(False))
         query = query.order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key))
-        if (own := self._own()) is not None:
-            query = query.where(col(TaskRow.case_id).in_(select(CaseRow.id).where(own)))
+        query = query.where(col(TaskRow.case_id).in_(select(CaseRow.id).where(access.visible(self._reader))))
         if owner:
             self._check_owner(owner)
             query = query.where(TaskRow.owner == owner)
@@ -404,34 +402,20 @@ class Views:
         return say("notice", row.what, language, **values)
 
     def _may_read(self, case: CaseRow) -> bool:
-        return self._reader.may_see(case.store, case.region) or self._is_asked(case.id)
-
-    def _is_asked(self, case: str) -> bool:
-        """Whether a department's contact owes, or owed, this case an answer."""
-        asked = select(TaskRow.key).where(TaskRow.case_id == case, TaskRow.owner == self._reader.id).limit(1)
-        return self._reader.role is Role.CONTACT and self._session.exec(asked).first() is not None
-
-    def _own(self) -> Any:
-        """The cases that are this reader's to see, as a condition; None where all are."""
-        match self._reader.role:
-            case Role.STORE:
-                return CaseRow.store == self._reader.store
-            case Role.SUPERVISOR:
-                return col(CaseRow.region).in_(self._reader.regions)
-            case Role.CONTACT:
-                return col(CaseRow.id).in_(select(TaskRow.case_id).where(TaskRow.owner == self._reader.id))
-        return None
+        return self._reader.may_see(case.store, case.region) or access.is_asked(self._session, self._reader, case.id)
 
     def _content(self, row: SubmissionRow) -> dict[str, Any] | None:
-        """What the person sent, in full; the administrator runs the machine and reads no customer's affairs."""
+        """What the person sent: in full; for who is asked, the matter and the question. The administrator runs the machine
+        and reads no customer's affairs."""
         if self._reader.role is Role.ADMINISTRATOR:
             return None
+        case = self._session.get_one(CaseRow, row.case_id)
         content = unsealed(row, self._keys)
-        if self._reader.role is not Role.CONTACT:
+        if self._reader.may_see(case.store, case.region):
             return content
         if row.form == OPENING:
-            return {name: value for name, value in content.items() if name not in HIDDEN_FROM_CONTACTS}
-        return content if row.form in SHOWN_TO_CONTACTS else None
+            return {name: value for name, value in content.items() if name not in HIDDEN_FROM_THE_ASKED}
+        return content if row.form in SHOWN_TO_THE_ASKED else None
 
     def _summaries(self, rows: list[CaseRow]) -> list[CaseSummary]:
         undecided = set(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from starter.refusals import Invalid
+from starter.refusals import Invalid, NotFound
 from tests.office import DAY, HOUR, Office
 
 REFUND = Office.SOLUTION | {"remedy": "refund", "amount": "199"}
@@ -252,9 +252,20 @@ async def test_departments_answer_beside_the_case_and_pause_nothing(office: Offi
     assert office.case(case).due_at == due
     await office.pass_time(25 * HOUR)
     assert "overdue/answer" in office.heard(case, "lin")
+    await office.hand_in(case, "assist", department="merchandise", question="那么别的颜色呢")
     assert refusal(await office.hand_in(case, "answer", by="shang", content="没有")) == "which_task"
-    await office.hand_in(case, "answer", by="shang", task="answer", content="没有")
-    assert office.tasks(case)["answer"].done_by == "shang"
+    for asked, form, task, fields in (
+        ("shang", "answer", "answer-2", {"content": "替门店答"}),
+        ("oa-sh02", "answer", "answer", {"content": "替商品中心答"}),
+        ("oa-sh02", "amend", None, {"content": "不是我店的事"}),
+        ("oa-hz01", "answer", None, {"content": "没有人问我"}),
+    ):
+        with pytest.raises(NotFound):
+            await office.hand_in(case, form, by=asked, task=task, **fields)
+    assert refusal(await office.hand_in(case, "answer", by="shang", task="answer", content="没有")) == "decided"
+    assert refusal(await office.hand_in(case, "answer", by="oa-sh02", content="还有两件")) == "decided"
+    tasks = office.tasks(case)
+    assert {key: tasks[key].done_by for key in ("answer", "answer-2")} == {"answer": "shang", "answer-2": "oa-sh02"}
 
 
 async def test_an_authoritys_reference_has_its_own_due_time(office: Office):

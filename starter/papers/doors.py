@@ -97,7 +97,7 @@ async def record(
 ) -> tuple[str, bytes]:
     """A case's form and what its file is called. Forbidden for who may not read contents, NotFound where there is no such form."""
     view = await front.look(by, lambda views: views.case(case))
-    if view.facts is None:
+    if view.facts is None or not by.may_see(view.store, view.region):
         raise Forbidden("may_not_read")
     if view.process != COMPLAINT.name:
         raise NotFound("no_paper")

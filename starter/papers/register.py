@@ -19,6 +19,7 @@ from models.people import Directory, Person, Role
 from models.tables import CaseRow, EventRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language, choice, knows, label, say
+from starter import access
 from starter.papers.masks import name as masked_name
 from starter.papers.masks import phone as masked_phone
 from starter.papers.workbook import Column, Value, streamed
@@ -110,12 +111,10 @@ class Register:
         query = (
             select(CaseRow.id, received)
             .join(SubmissionRow, col(SubmissionRow.case_id) == col(CaseRow.id))
-            .where(CaseRow.process == COMPLAINT.name, SubmissionRow.form == OPENING)
+            .where(CaseRow.process == COMPLAINT.name, SubmissionRow.form == OPENING, access.whole(self._reader))
             .where(CaseRow.opened_at >= begin - WIDEST)  # nothing is opened before it is received
             .where(received >= f"{begin - WIDEST:%Y-%m-%d}", received < f"{end + WIDEST:%Y-%m-%d}")
         )
-        if self._reader.role is Role.STORE:
-            query = query.where(CaseRow.store == self._reader.store)
         with self._database.reading() as session:
             found = [(datetime.fromisoformat(at).astimezone(UTC), case) for case, at in session.exec(query)]
         return [case for at, case in sorted(found) if begin <= at < end]
