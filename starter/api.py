@@ -22,12 +22,16 @@ from models.people import Person
 from models.tasks import Process
 from models.words import Language, language_of, say
 from settings import LOOPBACK
-from starter import attachment_doors, customers, library, metrics, reference
+from starter import customers, reference
+from starter.attachments import doors as attachment_doors
 from starter.front import Front
+from starter.library import doors as library
+from starter.pages import Page, Part
 from starter.papers import doors as papers
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
+from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
 from starter.submissions import Receipt
-from starter.views import CaseSummary, CaseView, NoticeView, Page, Part, SubmissionView, TaskView
+from starter.watching import metrics
 from workflows import PROCESSES
 
 BODY_LIMIT = 128 * 1024

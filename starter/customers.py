@@ -29,8 +29,10 @@ from models.tables import CaseRow, CustomerRow, SearchRow, SubmissionRow
 from models.tasks import OPENING
 from models.words import Language, language_of, say
 from starter import access
+from starter.pages import Page, Part, instant_of, read_cursor, whole_of
 from starter.refusals import Forbidden, Invalid
-from starter.views import CaseSummary, Page, Part, Views, instant_of, read_cursor, whole_of
+from starter.shown import CaseSummary
+from starter.views import Views
 
 if TYPE_CHECKING:
     from starter.front import Front

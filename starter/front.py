@@ -21,13 +21,13 @@ from models.people import Person
 from models.tasks import Process
 from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House
-from starter.attachments import Attachments
-from starter.reconciler import Reconciler
+from starter.attachments.cabinet import Attachments
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
 from starter.views import Views, spoken
-from starter.watchdog import Watchdog
+from starter.watching.reconciler import Reconciler
+from starter.watching.watchdog import Watchdog
 from workflows import PROCESSES
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from activities.keys import COLUMN, KeyRing, Need, UnknownKey, needed
 from models.tables import ArchiveRow, CaseRow, SubmissionRow
 from settings import House
 from starter import customers
-from starter.attachments import Attachments
+from starter.attachments.cabinet import Attachments
 
 AT_ONCE = 20
 """Cases in one transaction: nobody waits for it longer than for a few forms."""

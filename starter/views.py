@@ -1,14 +1,10 @@
 """What the screens show, read from the ledger alone: a case, its tasks and clocks with their reasons, lists, an inbox."""
 
-import base64
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
-from pydantic_core import PydanticCustomError
 from sqlmodel import Session, and_, col, func, or_, select
 
 from activities.keys import KeyRing
@@ -19,9 +15,9 @@ from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionR
 from models.tasks import OPENING
 from models.words import Language, say
 from starter import access
+from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
 from starter.refusals import Conflict, Invalid, NotFound
-
-Item = TypeVar("Item")
+from starter.shown import CaseSummary, CaseView, NoticeView, RungView, SubmissionView, TaskView, TimelineEntry
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
 SHOWN_TO_THE_ASKED = ("assist", "answer")
@@ -30,145 +26,6 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY = Directory.model_construct(people=())
 INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
 """Names under which the ledger's documents hold instants, UTC."""
-_PARTS = TypeAdapter(list[str])
-
-
-class RungView(BaseModel):
-    """A step of a task's ladder. `offset` is counted from the due time."""
-
-    rung: int
-    generation: int
-    offset: timedelta
-    role: Role
-    person: str | None
-    planned_at: datetime
-    fired_at: datetime | None
-    passed: bool
-    system_was_late: bool
-    delivered_at: datetime | None
-    acknowledged_at: datetime | None
-
-
-class TaskView(BaseModel):
-    """A form somebody owes. `due_because` says why it is due when it is; `possible` is false while `after` is missing."""
-
-    case: str
-    process: str
-    number: str
-    store: str | None
-    task: str
-    form: str
-    state: Literal["open", "done", "withdrawn"]
-    owner_role: Role
-    owner: str
-    due_at: datetime
-    due_because: dict[str, Any]
-    overdue: bool
-    done_at: datetime | None
-    done_by: str | None
-    by_itself: bool
-    """Nobody hands it in: it is met by other forms."""
-    possible: bool
-    after: str | None
-    rungs: list[RungView]
-
-
-class TimelineEntry(BaseModel):
-    """Something that happened: who did it, who was told. `content` is what the person sent, for those who may read it."""
-
-    at: datetime
-    kind: str
-    task: str | None
-    by: str | None
-    role: str | None
-    told: list[str]
-    late: timedelta | None
-    """How long after its due time a task was done."""
-    submission: str | None
-    form: str | None
-    content: dict[str, Any] | None
-    data: dict[str, Any]
-
-
-class SubmissionView(BaseModel):
-    """A submission and what became of it."""
-
-    submission: str
-    case: str
-    form: str
-    task: str | None
-    by: str
-    recorded_at: datetime
-    state: Literal["pending", "decided", "refused"]
-    refusal: dict[str, Any] | None
-    content: dict[str, Any] | None
-
-
-class CaseSummary(BaseModel):
-    """A case in a list: nothing about the customer."""
-
-    case: str
-    process: str
-    number: str
-    state: Literal["open", "archived"]
-    cycle: int
-    store: str | None
-    region: str | None
-    opened_at: datetime
-    due_at: datetime | None
-    closed_at: datetime | None
-    closed_because: str | None
-    processing: bool
-    """Something was sent that is not decided yet."""
-
-
-class CaseView(CaseSummary):
-    """A whole case."""
-
-    facts: dict[str, Any] | None
-    tasks: list[TaskView]
-    timeline: list[TimelineEntry]
-    pending: list[SubmissionView]
-
-
-class NoticeView(BaseModel):
-    """One line of a person's inbox."""
-
-    id: int
-    what: str
-    text: str
-    """What it says, in the reader's language; nothing about the customer."""
-    case: str | None
-    """None where it is about the desk itself."""
-    task: str | None
-    submission: str | None
-    """The submission it is about: a refused one can be read again, to correct it."""
-    created_at: datetime
-
-
-class Part(BaseModel):
-    """Which part of a list. A parameter that there is not is refused: mistyped, it would show everything."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(default=None, max_length=500)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _knows_them_all(cls, given: Any) -> Any:
-        known = [field.alias or name for name, field in cls.model_fields.items()]
-        if not given.keys() <= set(known):
-            raise PydanticCustomError("unknown_parameter", "must be one of {known}", {"known": ", ".join(known)})
-        return given
-
-
-class Page(BaseModel, Generic[Item]):
-    """A part of a list, the cursor of the next part, and how much there is beyond this one; no cursor, no more."""
-
-    items: list[Item]
-    cursor: str | None = None
-    more: int = 0
 
 
 class Views:
@@ -526,36 +383,3 @@ def spoken(values: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
         name: f"{datetime.fromisoformat(value).astimezone(zone):%Y-%m-%d %H:%M}" if name in INSTANTS else value
         for name, value in values.items()
     }
-
-
-def cursor_of(*parts: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
-
-
-def read_cursor(cursor: str, size: int) -> list[str]:
-    """The parts of a cursor, the first of them an instant or a number, as `_cursor` wrote them."""
-    try:
-        parts = _PARTS.validate_json(base64.urlsafe_b64decode(cursor))
-    except ValueError as error:
-        raise _bad_cursor() from error
-    if len(parts) != size or "\0" in "".join(parts):
-        raise _bad_cursor()
-    return parts
-
-
-def instant_of(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise _bad_cursor() from error
-
-
-def whole_of(text: str) -> int:
-    """A row's number: one that every database's column could hold."""
-    if not text.isdecimal() or len(text) > 9:
-        raise _bad_cursor()
-    return int(text)
-
-
-def _bad_cursor() -> Invalid:
-    return Invalid([FieldError(field="cursor", code="bad_cursor")])

@@ -4,7 +4,8 @@ from typing import Any
 
 from temporalio import workflow
 
-from models.complaint import Complaint, ComplaintPromises
+from models.complaint.facts import Complaint
+from models.complaint.terms import ComplaintPromises
 from models.tasks import Opened, Submission
 from workflows.complaint import ComplaintWorkflow
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
 
-from models.complaint import Complaint, ComplaintPromises
+from models.complaint.facts import Complaint
+from models.complaint.terms import ComplaintPromises
 from models.tasks import Opened, Outcome, Promise, Submission
 
 STEPS = ("reply", "solution", "consent", "execution", "callback", "record")

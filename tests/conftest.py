@@ -20,7 +20,7 @@ from activities.keys import KeyRing
 from activities.payloads import data_converter
 from models.people import Directory
 from settings import House, Settings
-from starter.server import EmbeddedServer, find_binary
+from starter.machine.server import EmbeddedServer, find_binary
 from tests import postgres as real
 from tests.office import Office
 

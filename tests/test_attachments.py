@@ -24,11 +24,11 @@ from activities.keys import KeyRing, UnknownKey, needed
 from activities.payloads import data_converter
 from models.tables import AttachmentRow
 from settings import House
-from starter import mp4
 from starter.__main__ import app as kefu
-from starter.attachments import A_CASE, REGRET, Attachments
-from starter.uploads import A_REQUEST, MB, from_disk, kind_of
-from starter.vault import PIECE, Vault
+from starter.attachments import mp4
+from starter.attachments.cabinet import A_CASE, REGRET, Attachments
+from starter.attachments.uploads import A_REQUEST, MB, from_disk, kind_of
+from starter.attachments.vault import PIECE, Vault
 from tests.conftest import KEYS
 from tests.office import Office
 

@@ -16,7 +16,9 @@ from pydantic import SecretStr
 from sqlmodel import col, delete, select
 
 from activities.keys import KeyRing
-from models.complaint import COMPLAINT, Complaint, ComplaintPast, Customer
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint, Customer
+from models.complaint.past import ComplaintPast
 from models.forms import Form
 from models.tables import CaseRow, CustomerRow, SearchRow
 from settings import House

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
-from starter.doctor import Examination, examine
+from starter.watching.doctor import Examination, examine
 from tests.office import DAY, HOUR, Office, connected, eventually
 
 

@@ -26,11 +26,11 @@ from typer.testing import CliRunner
 
 from models import words
 from models.tables import CaseRow, NoticeRow, SubmissionRow
-from starter import templates
 from starter.__main__ import app
-from starter.columns import Names, leaves_of, plain
-from starter.imports import CannotImport, ImportInterrupted, _is_locked, summary
-from starter.workbooks import sheet_of
+from starter.spreadsheets import templates
+from starter.spreadsheets.columns import Names, leaves_of, plain
+from starter.spreadsheets.imports import CannotImport, ImportInterrupted, _is_locked, summary
+from starter.spreadsheets.workbooks import sheet_of
 from tests.office import HOUR, Office
 from tests.test_imports import HEADER, Counter
 from workflows import PROCESSES

@@ -17,10 +17,11 @@ from sqlmodel import select
 
 from activities.database import Database
 from activities.keys import COLUMN, KeyRing
-from models.complaint import COMPLAINT, Complaint
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint
 from models.people import Directory
 from models.tables import CaseRow, SubmissionRow
-from starter.imports import (
+from starter.spreadsheets.imports import (
     CannotImport,
     ImportInterrupted,
     ImportReport,

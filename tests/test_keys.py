@@ -19,13 +19,15 @@ from temporalio.client import Client
 
 from activities.keys import COLUMN, MissingKey, Need
 from activities.people import BadDirectory
-from models.complaint import COMPLAINT, Complaint, ComplaintPromises
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint
+from models.complaint.terms import ComplaintPromises
 from models.tables import ArchiveRow, CaseRow, SubmissionRow
 from settings import TASK_QUEUE, House, Settings
-from starter import up
 from starter.front import Front
+from starter.machine import up
+from starter.machine.supervisor import Trouble
 from starter.reseal import reseal
-from starter.supervisor import Trouble
 from tests.office import Office, connected, eventually
 
 

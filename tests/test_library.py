@@ -13,7 +13,9 @@ from sqlmodel import select
 from models.tables import LibraryRow, LibraryWordRow
 from settings import House
 from starter.__main__ import app as kefu
-from starter.library import LibraryViews, objections, words_of
+from starter.library.nameless import objections
+from starter.library.shelf import LibraryViews
+from starter.library.words import words_of
 from starter.views import Views
 from tests.conftest import KEYS
 from tests.office import DAY, Office

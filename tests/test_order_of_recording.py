@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from activities import schema
-from models.complaint import ComplaintPromises
+from models.complaint.terms import ComplaintPromises
 from models.people import Role
 from models.tables import EventRow
 from models.tasks import DueRung

@@ -14,13 +14,13 @@ import pytest
 from httpx2 import Response
 from openpyxl.workbook import Workbook
 
-from models.complaint import Customer
+from models.complaint.facts import Customer
 from starter.commands import papers as commands
 from starter.papers import doors, press
 from starter.papers.masks import masked
 from starter.papers.record import Print, Sheet
 from starter.refusals import Busy
-from starter.views import CaseView
+from starter.shown import CaseView
 from tests.office import DAY, HOUR, Office
 
 ZONE = ZoneInfo("Asia/Shanghai")

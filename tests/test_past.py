@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.complaint import ComplaintPast
+from models.complaint.past import ComplaintPast
 from models.tables import DeadlineRow, NoticeRow, SubmissionRow
 from starter.refusals import Conflict, Forbidden, Invalid
 from starter.submissions import Receipt

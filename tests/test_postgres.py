@@ -36,7 +36,9 @@ from activities import database, schema
 from activities.database import Database
 from activities.keys import COLUMN
 from activities.ledger import Ledger, locked
-from models.complaint import COMPLAINT, Complaint, Reply
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint
+from models.complaint.forms import Reply
 from models.forms import LEDGER
 from models.people import Role
 from models.tables import (
@@ -58,9 +60,10 @@ from models.tables import (
 from models.tasks import Armed, Because, CaseOpened, DueRung, Recording, Refusal, TaskOwed, Told
 from settings import House, Settings
 from starter.__main__ import app as kefu
+from starter.pages import Page
 from starter.refusals import Conflict
 from starter.submissions import Receipt, Submissions
-from starter.views import Page, Views
+from starter.views import Views
 from tests.conftest import KEYS, free_port
 from tests.office import DAY, HOUR, Office, connected, eventually
 from tests.postgres import Server

@@ -12,7 +12,8 @@ from temporalio.api.enums.v1 import EventType
 
 from activities.keys import COLUMN, KeyRing, UnknownKey
 from activities.payloads import data_converter
-from models.complaint import Complaint, Solution
+from models.complaint.facts import Complaint
+from models.complaint.forms import Solution
 from models.forms import HIDDEN, LEDGER, Private
 from models.tables import ArchiveRow, SubmissionRow
 from tests.conftest import KEYS

@@ -21,7 +21,8 @@ from httpx2 import AsyncClient
 from typer.main import get_command
 
 from models import policy
-from models.complaint import COMPLAINT, ComplaintIntake
+from models.complaint import COMPLAINT
+from models.complaint.facts import ComplaintIntake
 from models.tasks import Promise, Rung
 from models.words import say
 from settings import Settings

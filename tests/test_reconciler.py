@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
-from starter.reconciler import AHEAD, BEHIND, ENDED, LINGERING, LOST, UNKNOWN
+from starter.watching.reconciler import AHEAD, BEHIND, ENDED, LINGERING, LOST, UNKNOWN
 from tests.office import Office, connected, eventually
 
 

@@ -21,7 +21,8 @@ import worker
 from activities.keys import KeyRing
 from activities.ledger import Ledger
 from activities.payloads import ENCODING, NOTHING, data_converter
-from models.complaint import Complaint, ComplaintPromises
+from models.complaint.facts import Complaint
+from models.complaint.terms import ComplaintPromises
 from models.tasks import Opened, Recording
 from settings import House
 from tests.conftest import KEYS

@@ -22,10 +22,11 @@ from temporalio.client import WorkflowExecutionStatus
 
 from models.tables import CaseRow
 from settings import House, Settings
-from starter import sample, up
+from starter import sample
 from starter.front import Front
-from starter.server import NAMESPACE, EmbeddedServer, NoServer, find_binary
-from starter.supervisor import Part, Supervisor, Trouble
+from starter.machine import up
+from starter.machine.server import NAMESPACE, EmbeddedServer, NoServer, find_binary
+from starter.machine.supervisor import Part, Supervisor, Trouble
 from tests.conftest import free_port
 from tests.office import Office, eventually
 
@@ -51,8 +52,8 @@ DEAF = DILIGENT.replace("leave)", "signal.SIG_IGN)")
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from starter.supervisor import Part, Supervisor
-from starter.up import only_one
+from starter.machine.supervisor import Part, Supervisor
+from starter.machine.up import only_one
 from tests.test_up import diligent
 data = Path(sys.argv[1])
 async def ready():
@@ -290,7 +291,7 @@ async def test_a_missing_server_is_said_with_what_to_install(alone: Settings, ca
     _, english = await refused(alone, capsys)
     assert "KEFU_TEMPORAL_BIN" in english
     monkeypatch.delenv("KEFU_TEMPORAL_BIN")
-    monkeypatch.setattr("starter.server.DISTRIBUTION", "no-such-thing")
+    monkeypatch.setattr("starter.machine.server.DISTRIBUTION", "no-such-thing")
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(NoServer, match="pip install"):

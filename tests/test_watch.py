@@ -30,17 +30,20 @@ from activities import schema
 from activities.database import Database
 from activities.ledger import Ledger, as_submission
 from models import policy
-from models.complaint import COMPLAINT, Complaint, ComplaintPast
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint
+from models.complaint.past import ComplaintPast
 from models.people import Directory, Person, Role
 from models.tables import AlarmRow, CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
 from models.words import knows
 from settings import House, Settings
-from starter import alarms, metrics, reconciler, relay, watch, watchdog
-from starter.alarms import Finding, keep
-from starter.reconciler import ENDED, LOST, UNREACHABLE, WEDGED
-from starter.server import EmbeddedServer, find_binary
+from starter import relay
+from starter.machine.server import EmbeddedServer, find_binary
 from starter.submissions import Submissions
-from starter.watchdog import NOTICE, RUNG, SUBMISSION, Watchdog
+from starter.watching import alarms, metrics, reconciler, watch, watchdog
+from starter.watching.alarms import Finding, keep
+from starter.watching.reconciler import ENDED, LOST, UNREACHABLE, WEDGED
+from starter.watching.watchdog import NOTICE, RUNG, SUBMISSION, Watchdog
 from tests.bad_release import BadRelease
 from tests.conftest import KEYS, free_port
 from tests.office import DAY, HOUR, Office, connected, eventually

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from temporalio import workflow
 
-from models.complaint import (
-    COMPLAINT,
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint
+from models.complaint.forms import (
     Absorb,
     AgreedReply,
     Agreement,
@@ -16,8 +17,6 @@ from models.complaint import (
     Assist,
     Attempt,
     Callback,
-    Complaint,
-    ComplaintPromises,
     Completion,
     Consent,
     Decision,
@@ -35,10 +34,12 @@ from models.complaint import (
     Supplement,
     Withdraw,
 )
+from models.complaint.terms import ComplaintPromises
 from models.forms import Form
 from models.people import Role
 from models.tasks import Opened, Refusal
-from workflows.desk import COMPLETED, Desk, Ended, Left, Owed
+from workflows.desk import COMPLETED, Desk
+from workflows.owed import Ended, Left, Owed
 
 SECOND = 2
 BEFORE_AGREED = timedelta(hours=2)

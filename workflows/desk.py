@@ -1,11 +1,10 @@
 """The one idea every process here is made of: a role owes a form to a case by a time; if it does not come, a ladder of people hears about it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -17,7 +16,6 @@ from models.people import Role
 from models.tasks import (
     OPENING,
     AnyEntry,
-    Armed,
     Because,
     C,
     CaseClosed,
@@ -45,91 +43,11 @@ from models.tasks import (
     TaskWithdrawn,
     Told,
 )
+from workflows.owed import Ended, F, Left, Owed, Stretch
 
-F = TypeVar("F", bound=Form)
 COMPLETED = "completed"
 CANCELLED = "cancelled"
 HISTORY = "history"
-
-
-class Ended(Exception):
-    """A case leaves by a side exit. Raised at whatever await its `run()` stands."""
-
-    def __init__(self, because: str) -> None:
-        super().__init__(because)
-        self.because = because
-
-
-class Left(Ended):
-    """A stretch of `run()` is left by a side exit; what comes after the stretch is owed all the same."""
-
-
-@dataclass
-class Stretch:
-    """A part of `run()`, and when it was over: `run()` says so at its end, `leave` where it was left."""
-
-    over_at: datetime | None = None
-
-
-class Owed(Generic[F]):
-    """A form some role owes this case, its clock, and who waits for it: `await` gives the form, however late."""
-
-    def __init__(
-        self, desk: "Desk", key: str, form: type[F], promise: Promise, because: Because, after: type[Form] | None
-    ):
-        self._desk = desk
-        self.key = key
-        self.form = form
-        self.after = after
-        self.because = because
-        self.due = promise.due(because.anchored_at)
-        self.ladder = promise.ladder
-        self.owed_at = desk.instant
-        self.generation = 0
-        self.rung = 0
-        self.escalated_at: datetime | None = None
-        self.answer: F | None = None
-        self.met = False
-        self.withdrawn = False
-
-    def __await__(self) -> Generator[Any, None, F]:
-        return self._desk._wait_for(self).__await__()
-
-    @property
-    def is_open(self) -> bool:
-        return self.answer is None and not self.met and not self.withdrawn
-
-    def planned(self, rung: int) -> datetime:
-        """When a rung is to fire. After an escalation the next one keeps its distance, however late the first one was."""
-        planned = self.due + self.ladder[rung].after
-        if rung == self.rung and self.escalated_at:
-            return max(planned, self.escalated_at + self.ladder[rung].after - self.ladder[rung - 1].after)
-        return planned
-
-    @property
-    def next_rung_at(self) -> datetime | None:
-        return self.planned(self.rung) if self.is_open and self.rung < len(self.ladder) else None
-
-    def armed(self) -> list[Armed]:
-        return [
-            Armed(rung=rung, after=self.ladder[rung].after, tell=self.ladder[rung].tell, planned_at=self.planned(rung))
-            for rung in range(self.rung, len(self.ladder))
-        ]
-
-    def fired(self, at: datetime) -> None:
-        self.escalated_at = None if self.ladder[self.rung].is_reminder else at
-        self.rung += 1
-
-    def move(self, change: Change) -> None:
-        """Set a new due time and arm again every rung that still lies ahead of it."""
-        self.because = self.because.model_copy(update={"changes": [*self.because.changes, change]})
-        self.due = change.due_at
-        self.generation += 1
-        self.escalated_at = None
-        gone = (rung.is_reminder and self.due + rung.after <= self._desk.instant for rung in self.ladder)
-        self.rung = sum(
-            gone
-        )  # of the others none: whatever the clocks say, somebody hears when the new time has passed
 
 
 class Desk:
@@ -329,6 +247,20 @@ class Desk:
         """When what the desk is deciding now was recorded."""
         return self._cause.at
 
+    async def wait_for(self, owed: Owed[F]) -> F:
+        """The form of a task, however late; or the way out that the case takes meanwhile."""
+        while owed.answer is None and not owed.met:
+            if self._broken:
+                raise self._broken
+            if self._ended:
+                raise Ended(self._ended)
+            if self._left:
+                raise Left(self._left)
+            await workflow.wait_condition(
+                lambda: owed.answer is not None or owed.met or bool(self._ended or self._left or self._broken)
+            )
+        return cast(F, owed.answer)
+
     # The door
 
     @workflow.update
@@ -465,19 +397,6 @@ class Desk:
     @property
     def _by(self) -> dict[str, Any]:
         return {"at": self._cause.at, "submission": self._cause.id, "by": self._cause.by, "role": self._cause.role}
-
-    async def _wait_for(self, owed: Owed[F]) -> F:
-        while owed.answer is None and not owed.met:
-            if self._broken:
-                raise self._broken
-            if self._ended:
-                raise Ended(self._ended)
-            if self._left:
-                raise Left(self._left)
-            await workflow.wait_condition(
-                lambda: owed.answer is not None or owed.met or bool(self._ended or self._left or self._broken)
-            )
-        return cast(F, owed.answer)
 
     # Clocks
 

@@ -10,8 +10,8 @@ import typer
 
 from models.words import say
 from starter.commands.terminal import LANGUAGE, Data, out, settings_of, with_front
-from starter.doctor import Examination, Fault, examine
 from starter.front import Front
+from starter.watching.doctor import Examination, Fault, examine
 
 app = typer.Typer()
 

@@ -11,10 +11,10 @@ from activities import schema
 from models.people import Person
 from models.tasks import Process
 from models.words import say
-from starter import imports, templates
 from starter.commands.terminal import LANGUAGE, As, Data, house_of, pairs_of, settings_of, with_front
 from starter.front import Front
-from starter.sheets import CannotImport
+from starter.spreadsheets import imports, templates
+from starter.spreadsheets.sheets import CannotImport
 from starter.submissions import Submissions
 from workflows import PROCESSES
 

@@ -10,7 +10,7 @@ from starter.commands.terminal import LANGUAGE, As, Data, out, rest_of, table_of
 from starter.commands.work import Cursor, Limit, filled, say_line, title_of
 from starter.customers import Found, Wanted, search
 from starter.front import Front
-from starter.library import Agenda, Entries, EntryView, LibraryViews, WholeEntry
+from starter.library.shelf import Agenda, Entries, EntryView, LibraryViews, WholeEntry
 
 app = typer.Typer()
 

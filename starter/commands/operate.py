@@ -14,7 +14,7 @@ from starter import api, customers
 from starter.commands.terminal import LANGUAGE, Data, house_of, out, settings_of, until_stopped
 from starter.front import Front
 from starter.reseal import reseal
-from starter.watch import watch
+from starter.watching.watch import watch
 
 app = typer.Typer()
 
@@ -29,7 +29,7 @@ def up(
     sample: Annotated[bool, typer.Option("--sample", help="装入样例 · with a made-up day of submissions")] = False,
 ) -> None:
     """在一台机器上启动全部 · everything on one machine: engine, worker, relay, API."""
-    from starter.up import up as run
+    from starter.machine.up import up as run
 
     settings = settings_of(data, port=port)
     raise typer.Exit(asyncio.run(run(settings, sample=sample, port=settings.port)))

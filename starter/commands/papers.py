@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from models.words import say
-from starter.attachment_doors import Removal
-from starter.attachments import A_CASE, AttachmentView
+from starter.attachments.cabinet import A_CASE, AttachmentView
+from starter.attachments.doors import Removal
+from starter.attachments.uploads import from_disk
 from starter.commands.terminal import LANGUAGE, As, Data, out, table_of, with_front, word
 from starter.commands.work import Name, filled
 from starter.front import Front
 from starter.papers import doors
-from starter.uploads import from_disk
 
 app = typer.Typer()
 

@@ -22,8 +22,8 @@ from models.words import choice, knows, label, language_of, say
 from settings import House, Settings, configure_logs
 from starter import api
 from starter.front import Front
+from starter.pages import Page
 from starter.refusals import Invalid, Refused, field_errors, of_ledger
-from starter.views import Page
 
 T = TypeVar("T")
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")

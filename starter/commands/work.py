@@ -25,9 +25,10 @@ from starter.commands.terminal import (
     word,
 )
 from starter.front import Front, task_of
+from starter.pages import Page
 from starter.refusals import Invalid, NotFound, field_errors
+from starter.shown import CaseSummary, CaseView, NoticeView, TaskView, TimelineEntry
 from starter.submissions import Receipt
-from starter.views import CaseSummary, CaseView, NoticeView, Page, TaskView, TimelineEntry
 from workflows import PROCESSES
 
 Model = TypeVar("Model", bound=BaseModel)

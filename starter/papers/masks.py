@@ -2,7 +2,7 @@
 
 import re
 
-from models.complaint import Customer
+from models.complaint.facts import Customer
 
 STARS = "****"
 SHORTEST_PHONE = 11

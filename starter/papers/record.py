@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
-from models.complaint import COMPLAINT, Callback, Complaint, Consent, Execution, Record, Reply, Solution, StoreHandling
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint, StoreHandling
+from models.complaint.forms import Callback, Consent, Execution, Record, Reply, Solution
 from models.forms import Bundle, Form, Private
 from models.people import Directory
 from models.words import Language, choice, label, say
 from starter.papers.masks import masked
-from starter.views import CaseView, TaskView, TimelineEntry
+from starter.shown import CaseView, TaskView, TimelineEntry
 
 F = TypeVar("F", bound=Form)
 

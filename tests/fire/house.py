@@ -8,9 +8,9 @@ from pathlib import Path
 import structlog
 
 from settings import House, Settings, configure_logs
-from starter.server import EmbeddedServer, find_binary
-from starter.supervisor import Part, Supervisor
-from starter.up import only_one, own_directory, parts, prepare
+from starter.machine.server import EmbeddedServer, find_binary
+from starter.machine.supervisor import Part, Supervisor
+from starter.machine.up import only_one, own_directory, parts, prepare
 from tests.fire.doomed import DOOM
 
 GATE = Path(__file__).with_name("gate.py")

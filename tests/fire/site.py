@@ -23,8 +23,8 @@ from typing import Any
 from httpx2 import AsyncClient, Limits
 
 from settings import Settings
-from starter.server import BINARY_VARIABLE
-from starter.supervisor import LEASH
+from starter.machine.server import BINARY_VARIABLE
+from starter.machine.supervisor import LEASH
 from tests.conftest import free_ports
 from tests.fire.house import DOOMS, GATES, READY, the_parts
 

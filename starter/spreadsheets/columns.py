@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from models.tasks import Process
 from models.words import Language, choice, label, names_of, values_of
-from starter.workbooks import NOT_COMPUTED
+from starter.spreadsheets.workbooks import NOT_COMPUTED
 
 INSTANTS = frozenset({datetime, AwareDatetime, PastDatetime, FutureDatetime})
 DAYS = frozenset({date, PastDate, FutureDate})

@@ -32,10 +32,10 @@ from settings import TASK_QUEUE, House, Settings
 from starter import customers
 from starter import sample as made_up
 from starter.front import Front
+from starter.machine.server import HOST, NAMESPACE, EmbeddedServer, NoServer, find_binary
+from starter.machine.supervisor import GRACE, PROBE_EVERY, PROBE_WITHIN, Part, Supervisor, Trouble
 from starter.relay import Relay
-from starter.server import HOST, NAMESPACE, EmbeddedServer, NoServer, find_binary
 from starter.submissions import Submissions
-from starter.supervisor import GRACE, PROBE_EVERY, PROBE_WITHIN, Part, Supervisor, Trouble
 
 SHOWN_OF_A_ROLE = 8
 

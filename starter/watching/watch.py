@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 from temporalio.service import RPCError
 
-from starter import reconciler, watchdog
-from starter.reconciler import Reconciler
-from starter.watchdog import Watchdog
+from starter.watching import reconciler, watchdog
+from starter.watching.reconciler import Reconciler
+from starter.watching.watchdog import Watchdog
 
 log = structlog.get_logger()
 

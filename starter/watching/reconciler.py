@@ -16,8 +16,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.database import once_more
 from models.tables import CaseRow, SubmissionRow
 from settings import House
-from starter.alarms import Finding, keep, report
 from starter.submissions import Submissions
+from starter.watching.alarms import Finding, keep, report
 
 EVERY = timedelta(hours=1)
 GLANCE_EVERY = timedelta(seconds=20)

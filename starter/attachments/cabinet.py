@@ -28,10 +28,10 @@ from activities.ledger import locked
 from models.forms import FieldError, Text
 from models.people import Person, Role
 from models.tables import AttachmentRow, CaseRow, EventRow
-from starter import cleaning, mp4
+from starter.attachments import cleaning, mp4
+from starter.attachments.uploads import PICTURES, Arrival
+from starter.attachments.vault import Damaged, SealedFile, Vault
 from starter.refusals import Busy, Conflict, Forbidden, Full, Invalid, NotFound
-from starter.uploads import PICTURES, Arrival
-from starter.vault import Damaged, SealedFile, Vault
 
 A_CASE = 10
 """Files at a time; more is a parcel, not evidence."""

@@ -11,8 +11,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from models.forms import FieldError
+from starter.attachments.vault import SealedFile, Vault
 from starter.refusals import Invalid, TooLarge
-from starter.vault import SealedFile, Vault
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

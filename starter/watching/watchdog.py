@@ -11,7 +11,7 @@ from activities.database import Database, once_more
 from models.people import Directory
 from models.tables import CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
-from starter.alarms import Finding, keep, report
+from starter.watching.alarms import Finding, keep, report
 
 PATIENCE = timedelta(seconds=40)
 """How long a rung, a submission or a notice may be late before it is a finding: with a round every ten seconds, the

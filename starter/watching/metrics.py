@@ -11,8 +11,8 @@ from sqlmodel import Session, case, col, func, select
 
 from activities.database import Database
 from models.tables import AlarmRow, CaseRow, SubmissionRow, TaskRow, WatchRow
-from starter import reconciler, watchdog
-from starter.watchdog import overdue, unsent
+from starter.watching import reconciler, watchdog
+from starter.watching.watchdog import overdue, unsent
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 STATES = ("open", "archived")

@@ -24,7 +24,7 @@ from python_calamine import (
 )
 from xlsxwriter.utility import xl_cell_to_rowcol, xl_col_to_name
 
-from starter.sheets import (
+from starter.spreadsheets.sheets import (
     CHUNK,
     DEEPEST_HEADER,
     CannotImport,

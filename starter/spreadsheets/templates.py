@@ -10,8 +10,8 @@ from xlsxwriter.workbook import Workbook
 
 from models.tasks import Process
 from models.words import Language, example, say
-from starter.columns import DAYS, INSTANTS, Leaf, leaves_of
-from starter.sheets import CannotImport
+from starter.spreadsheets.columns import DAYS, INSTANTS, Leaf, leaves_of
+from starter.spreadsheets.sheets import CannotImport
 
 LAST_ROW = 1_048_575
 

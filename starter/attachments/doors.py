@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from models.forms import Code, FieldError, Private, Text
-from starter.attachments import A_CASE, Attachments, AttachmentView, full_disk
+from starter.attachments.cabinet import A_CASE, Attachments, AttachmentView, full_disk
+from starter.attachments.uploads import A_REQUEST, KINDS, MB, PICTURES, READ, Upload
+from starter.attachments.vault import SealedFile
 from starter.refusals import Invalid, Refused, TooLarge
-from starter.uploads import A_REQUEST, KINDS, MB, PICTURES, READ, Upload
-from starter.vault import SealedFile
 
 UPLOAD_WITHIN = timedelta(minutes=10)
 

@@ -17,12 +17,12 @@ from models.forms import Case, FieldError, Form
 from models.people import Person
 from models.tasks import Past, Process
 from models.words import Language, knows, label, say
-from starter.columns import Leaf, Names, Unreadable, required_objects, value_of
 from starter.refusals import Conflict, Invalid, Refused
-from starter.rejects import Problem, Rejects
-from starter.sheets import CannotImport, Record, Remark, Sheet, listed
+from starter.spreadsheets.columns import Leaf, Names, Unreadable, required_objects, value_of
+from starter.spreadsheets.rejects import Problem, Rejects
+from starter.spreadsheets.sheets import CannotImport, Record, Remark, Sheet, listed
+from starter.spreadsheets.workbooks import sheet_of
 from starter.submissions import Receipt, Submissions
-from starter.workbooks import sheet_of
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -12,8 +12,8 @@ from typing import BinaryIO, NamedTuple, Self
 
 import xlsxwriter
 
-from starter.sheets import REJECT_HEADERS, CannotImport, Record, Sheet, guarded
-from starter.workbooks import WorkbookSheet, sheet_of
+from starter.spreadsheets.sheets import REJECT_HEADERS, CannotImport, Record, Sheet, guarded
+from starter.spreadsheets.workbooks import WorkbookSheet, sheet_of
 
 LONGEST_CELL = 32_767
 _PRIVATE = partial(os.open, mode=0o600)

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
 from starter.front import Front
-from starter.reconciler import UNREACHABLE
+from starter.watching.reconciler import UNREACHABLE
 
 GRACE = timedelta(minutes=1)
 """What is on its way for less than this is no fault."""

@@ -1,0 +1,92 @@
+"""A complaint that was handled elsewhere before it came here."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from models.complaint.facts import Complaint, ComplaintIntake, Reached, Remedy, Span, Yuan
+from models.complaint.forms import Callback, Consent, Execution, Reply, Solution
+from models.forms import FieldError, Form, Instant, Text
+from models.tasks import Past
+
+UNSAID = "（未随文件提供）"
+"""The text of a form that was handed in elsewhere and did not come along."""
+
+
+class ComplaintPast(Past):
+    """How far a complaint had come before it came here, and what is known of it."""
+
+    replied_at: Instant | None = None
+    reply: Text = UNSAID
+    proposed_at: Instant | None = None
+    proposal: Text = UNSAID
+    effect: Text = UNSAID
+    amount: Yuan = Decimal(0)
+    remedy: Remedy = "other"
+    duration: Span | None = None
+    consented_at: Instant | None = None
+    executed_at: Instant | None = None
+    execution: Text = UNSAID
+    called_back_at: Instant | None = None
+    outcome: Reached | None = None
+    satisfaction: Annotated[int, Field(ge=1, le=5)] | None = None
+    comment: Text | None = None
+
+    def began_at(self, case: Complaint) -> datetime:
+        return case.received_at
+
+    def steps(self) -> list[tuple[datetime, Form]]:
+        """What is there; of two steps at one instant, the earlier of the process comes first."""
+        steps: list[tuple[datetime | None, Callable[[], Form]]] = [
+            (self.replied_at, lambda: Reply(content=self.reply)),
+            (self.proposed_at, self._solution),
+            (self.consented_at, lambda: Consent(accepted=True)),
+            (self.executed_at, lambda: Execution(content=self.execution)),
+            (self.called_back_at, self._callback),
+        ]
+        return [(at, form()) for at, form in steps if at]
+
+    def _solution(self) -> Solution:
+        return Solution(
+            steps=self.proposal, duration=self.duration, effect=self.effect, amount=self.amount, remedy=self.remedy
+        )
+
+    def _callback(self) -> Callback:
+        return Callback.model_validate(
+            {"outcome": self.outcome, "satisfaction": self.satisfaction, "comment": self.comment}
+        )
+
+    @model_validator(mode="after")
+    def _callback_says_how_it_went(self) -> Self:
+        if self.called_back_at and self.outcome is None:
+            raise PydanticCustomError("outcome_needed", "say how the callback went")
+        if self.called_back_at:
+            self._callback()
+        return self
+
+    def objections(self, case: Complaint, intake: "ComplaintIntake", now: datetime) -> list[FieldError]:
+        """Each step lies after the one it stands on, and none in the future. A closed case may be of any age."""
+        if self.closed_at:
+            intake = intake.model_copy(update={"oldest_receipt": None})
+        return [*case.objections(intake, now), *self._impossible(case, now)]
+
+    def _impossible(self, case: Complaint, now: datetime) -> Iterator[FieldError]:
+        latest = max([case.received_at, *(at for at, _ in self.steps())])
+        for field, at, before, then in (
+            ("replied_at", self.replied_at, "received_at", case.received_at),
+            ("proposed_at", self.proposed_at, "received_at", case.received_at),
+            ("consented_at", self.consented_at, "proposed_at", self.proposed_at),
+            ("executed_at", self.executed_at, "consented_at", self.consented_at),
+            ("called_back_at", self.called_back_at, "executed_at", self.executed_at),
+            ("closed_at", self.closed_at, "every_step", latest),
+        ):
+            if at and then is None:
+                yield FieldError(field=before, code="past_step_missing", values={"field": field})
+            elif at and then and at < then:
+                yield FieldError(field=field, code="past_out_of_order", values={"before": before})
+            elif at and at > now:
+                yield FieldError(field=field, code="past_in_future")

@@ -1,0 +1,1 @@
+"""Photos, films and papers of a case: taken in, cleaned, sealed, given out."""

@@ -1,0 +1,1 @@
+"""Everything on one machine: the engine, and what keeps its parts alive."""

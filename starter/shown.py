@@ -1,0 +1,121 @@
+"""What a screen shows of a case: facts, tasks and clocks with their reasons, what happened, a notice."""
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from models.people import Role
+
+
+class RungView(BaseModel):
+    """A step of a task's ladder. `offset` is counted from the due time."""
+
+    rung: int
+    generation: int
+    offset: timedelta
+    role: Role
+    person: str | None
+    planned_at: datetime
+    fired_at: datetime | None
+    passed: bool
+    system_was_late: bool
+    delivered_at: datetime | None
+    acknowledged_at: datetime | None
+
+
+class TaskView(BaseModel):
+    """A form somebody owes. `due_because` says why it is due when it is; `possible` is false while `after` is missing."""
+
+    case: str
+    process: str
+    number: str
+    store: str | None
+    task: str
+    form: str
+    state: Literal["open", "done", "withdrawn"]
+    owner_role: Role
+    owner: str
+    due_at: datetime
+    due_because: dict[str, Any]
+    overdue: bool
+    done_at: datetime | None
+    done_by: str | None
+    by_itself: bool
+    """Nobody hands it in: it is met by other forms."""
+    possible: bool
+    after: str | None
+    rungs: list[RungView]
+
+
+class TimelineEntry(BaseModel):
+    """Something that happened: who did it, who was told. `content` is what the person sent, for those who may read it."""
+
+    at: datetime
+    kind: str
+    task: str | None
+    by: str | None
+    role: str | None
+    told: list[str]
+    late: timedelta | None
+    """How long after its due time a task was done."""
+    submission: str | None
+    form: str | None
+    content: dict[str, Any] | None
+    data: dict[str, Any]
+
+
+class SubmissionView(BaseModel):
+    """A submission and what became of it."""
+
+    submission: str
+    case: str
+    form: str
+    task: str | None
+    by: str
+    recorded_at: datetime
+    state: Literal["pending", "decided", "refused"]
+    refusal: dict[str, Any] | None
+    content: dict[str, Any] | None
+
+
+class CaseSummary(BaseModel):
+    """A case in a list: nothing about the customer."""
+
+    case: str
+    process: str
+    number: str
+    state: Literal["open", "archived"]
+    cycle: int
+    store: str | None
+    region: str | None
+    opened_at: datetime
+    due_at: datetime | None
+    closed_at: datetime | None
+    closed_because: str | None
+    processing: bool
+    """Something was sent that is not decided yet."""
+
+
+class CaseView(CaseSummary):
+    """A whole case."""
+
+    facts: dict[str, Any] | None
+    tasks: list[TaskView]
+    timeline: list[TimelineEntry]
+    pending: list[SubmissionView]
+
+
+class NoticeView(BaseModel):
+    """One line of a person's inbox."""
+
+    id: int
+    what: str
+    text: str
+    """What it says, in the reader's language; nothing about the customer."""
+    case: str | None
+    """None where it is about the desk itself."""
+    task: str | None
+    submission: str | None
+    """The submission it is about: a refused one can be read again, to correct it."""
+    created_at: datetime

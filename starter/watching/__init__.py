@@ -1,0 +1,1 @@
+"""Those who do not trust the engine: what should have happened and has not."""

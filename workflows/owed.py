@@ -1,0 +1,105 @@
+"""What a case owes: a form, its clock and its ladder; and the ways out of `run()`."""
+
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from models.forms import Form
+from models.tasks import (
+    Armed,
+    Because,
+    Change,
+    Promise,
+)
+
+F = TypeVar("F", bound=Form)
+
+
+class Ended(Exception):
+    """A case leaves by a side exit. Raised at whatever await its `run()` stands."""
+
+    def __init__(self, because: str) -> None:
+        super().__init__(because)
+        self.because = because
+
+
+class Left(Ended):
+    """A stretch of `run()` is left by a side exit; what comes after the stretch is owed all the same."""
+
+
+@dataclass
+class Stretch:
+    """A part of `run()`, and when it was over: `run()` says so at its end, `leave` where it was left."""
+
+    over_at: datetime | None = None
+
+
+class Waiting(Protocol):
+    """Who owes: the desk of a case."""
+
+    @property
+    def instant(self) -> datetime: ...
+
+    def wait_for(self, owed: "Owed[F]") -> Coroutine[Any, Any, F]: ...
+
+
+class Owed(Generic[F]):
+    """A form some role owes this case, its clock, and who waits for it: `await` gives the form, however late."""
+
+    def __init__(
+        self, desk: Waiting, key: str, form: type[F], promise: Promise, because: Because, after: type[Form] | None
+    ):
+        self._desk = desk
+        self.key = key
+        self.form = form
+        self.after = after
+        self.because = because
+        self.due = promise.due(because.anchored_at)
+        self.ladder = promise.ladder
+        self.owed_at = desk.instant
+        self.generation = 0
+        self.rung = 0
+        self.escalated_at: datetime | None = None
+        self.answer: F | None = None
+        self.met = False
+        self.withdrawn = False
+
+    def __await__(self) -> Generator[Any, None, F]:
+        return self._desk.wait_for(self).__await__()
+
+    @property
+    def is_open(self) -> bool:
+        return self.answer is None and not self.met and not self.withdrawn
+
+    def planned(self, rung: int) -> datetime:
+        """When a rung is to fire. After an escalation the next one keeps its distance, however late the first one was."""
+        planned = self.due + self.ladder[rung].after
+        if rung == self.rung and self.escalated_at:
+            return max(planned, self.escalated_at + self.ladder[rung].after - self.ladder[rung - 1].after)
+        return planned
+
+    @property
+    def next_rung_at(self) -> datetime | None:
+        return self.planned(self.rung) if self.is_open and self.rung < len(self.ladder) else None
+
+    def armed(self) -> list[Armed]:
+        return [
+            Armed(rung=rung, after=self.ladder[rung].after, tell=self.ladder[rung].tell, planned_at=self.planned(rung))
+            for rung in range(self.rung, len(self.ladder))
+        ]
+
+    def fired(self, at: datetime) -> None:
+        self.escalated_at = None if self.ladder[self.rung].is_reminder else at
+        self.rung += 1
+
+    def move(self, change: Change) -> None:
+        """Set a new due time and arm again every rung that still lies ahead of it."""
+        self.because = self.because.model_copy(update={"changes": [*self.because.changes, change]})
+        self.due = change.due_at
+        self.generation += 1
+        self.escalated_at = None
+        gone = (rung.is_reminder and self.due + rung.after <= self._desk.instant for rung in self.ladder)
+        self.rung = sum(
+            gone
+        )  # of the others none: whatever the clocks say, somebody hears when the new time has passed
