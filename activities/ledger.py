@@ -65,12 +65,10 @@ class Ledger:
             for entry in recording.entries:
                 if entry.key not in kept:
                     self._apply(session, case, entry)
-                elif _content(entry) != kept[entry.key]:
+                elif _said(_content(entry)) != _said(kept[entry.key]):
                     log.error("ledger.fork", case=case.id, key=entry.key)  # two histories of one case: never expected
             for submission, refusal in recording.refused.items():
-                if row := session.get(
-                    SubmissionRow, submission
-                ):  # gone where the ledger was restored from an older backup
+                if row := session.get(SubmissionRow, submission):  # gone where an older backup was restored
                     row.refusal = refusal.model_dump()
             session.flush()
             self._tell_owners(session, case, [entry for entry in recording.entries if entry.key not in kept])
@@ -186,7 +184,7 @@ class Ledger:
             case TaskMoved(task=key):
                 task = self._task(session, case, key)
                 task.due_at, task.generation = entry.due_at, entry.generation
-                task.due_because = entry.because.model_dump(mode="json")
+                task.due_because = entry.because.model_dump(mode="json", exclude_none=True)
                 self._arm(session, case, entry, key, entry.generation, entry.rungs)
             case TaskReassigned(task=key):
                 task = self._task(session, case, key)
@@ -211,7 +209,7 @@ class Ledger:
                 owner=self._who(owed.owner, case, owed.unit),
                 owed_at=owed.at,
                 due_at=owed.due_at,
-                due_because=owed.because.model_dump(mode="json"),
+                due_because=owed.because.model_dump(mode="json", exclude_none=True),
                 after=owed.after,
                 by_itself=owed.by_itself,
             )
@@ -390,3 +388,10 @@ def whole_case(session: Session, case: CaseRow, keys: KeyRing) -> dict[str, Any]
 def _content(entry: AnyEntry) -> dict[str, Any]:
     """What two writes of one entry must agree on: everything but the instant and what the row already says."""
     return entry.model_dump(mode="json", exclude={"at", "task", "by", "role"})
+
+
+def _said(document: Any) -> Any:
+    """A document without what it leaves open: a later release knows more fields."""
+    if isinstance(document, dict):
+        return {name: _said(value) for name, value in document.items() if value is not None}
+    return [_said(item) for item in document] if isinstance(document, list) else document

@@ -139,6 +139,11 @@ class Case(Private):
         return None
 
     @property
+    def region_code(self) -> str | None:
+        """The region, where the process knows it without a store."""
+        return None
+
+    @property
     def about(self) -> str | None:
         """The employee the case is about, when it is about one: he does not handle it."""
         return None

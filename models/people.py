@@ -24,6 +24,8 @@ class Role(StrEnum):
     CONTACT = "contact"
     """A department's contact, who answers when a case asks the department."""
     ADMINISTRATOR = "administrator"
+    SYSTEM = "system"
+    """The desk's own calendar, and the systems of the chain that hand something in; never a person of the directory."""
 
 
 SUPERIOR = {
@@ -59,6 +61,10 @@ class Person(BaseModel):
         return True
 
 
+CALENDAR = Person(id="calendar", name="日程 · calendar", role=Role.SYSTEM)
+"""Who opens what the calendar opens: a month's run, a day's list."""
+
+
 class Store(BaseModel):
     """A shop of the chain and the region it belongs to."""
 
@@ -82,7 +88,7 @@ class Directory(BaseModel):
         for twice in {known for known in ids if ids.count(known) > 1}:
             raise _unfit("person_twice", id=twice)
         for person in self.people:
-            if person.role is Role.OWNER:
+            if person.role in (Role.OWNER, Role.SYSTEM):
                 raise _unfit("nobody_is_owner", id=person.id)
             if person.role is Role.STORE and person.store is None:
                 raise _unfit("store_without_store", id=person.id)

@@ -90,48 +90,61 @@ class Submissions:
         A case with a `past` enters where it is: its steps are committed with it, recorded when they were done.
         With a `holder` the case's lease is his from the first instant. Raises Forbidden, Invalid (a fact that cannot be), Conflict (the number with other facts, the key with another body).
         """
+        with self._database.writing() as session:
+            return self.open_in(session, process, facts, by, key, holder, past)
+
+    def open_in(
+        self,
+        session: Session,
+        process: Process,
+        facts: Case,
+        by: Person,
+        key: str | None = None,
+        holder: str | None = None,
+        past: Past | None = None,
+    ) -> Receipt:
+        """`open`, as part of a writing transaction: a door that writes rows of its own opens what follows from them with them."""
         if by.role not in (process.case.may_open & past.may_bring if past else process.case.may_open):
             raise Forbidden("may_not_open", role=by.role, process=process.name)
         if by.role is Role.STORE and facts.store_code not in (None, by.store):
             raise Forbidden("other_store", store=str(facts.store_code))
         body = _canonical(facts)
-        with self._database.writing() as session:
-            if key and (row := session.get(SubmissionRow, key)):
-                same = self._is_opening(session, row, facts, past, by)
-                return self._repeated(row, body if same else b"", "key_reused", key=key)
-            known = session.exec(
-                select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.number)
-            ).first()
-            if known:
-                row = self._opening_of(session, known.id)
-                same = self._is_opening(session, row, facts, past, by)
-                return self._repeated(row, body if same else b"", "number_taken", number=facts.number)
-            now = self._clock()
-            intake = policy.intake(process, self._policy)
-            errors = past.objections(facts, intake, now) if past else facts.objections(intake, now)
-            if errors := [*errors, *self._unknown_store(facts)]:
-                raise Invalid(errors)
-            opened_at = past.began_at(facts) if past else now
-            store = facts.store_code or by.store
-            case = CaseRow(
-                id=f"{process.name}-{secrets.token_hex(5)}",
-                process=process.name,
-                number=facts.number,
-                store=store,
-                region=self._people.region(store),
-                about=facts.about,
-                keys=self._keys.writing,
-                opened_at=opened_at,
-                entered_at=now if past else None,
-                last_instant=opened_at,
-                promises=policy.promises(process, self._policy).model_dump(mode="json"),
-            )
-            session.add(case)
-            row = self._add(session, case, OPENING, facts, body, by, key, None, opened_at, now)
-            customers.begin(session, self._keys, case.id, json.loads(body))
-            for at, form in past.told(facts) if past else ():
-                self._add(session, case, form.form, form, _canonical(form), by, None, None, at, now)
-            return _receipt(row, True, self._lease(session, case, holder, now, row))
+        if key and (row := session.get(SubmissionRow, key)):
+            same = self._is_opening(session, row, facts, past, by)
+            return self._repeated(row, body if same else b"", "key_reused", key=key)
+        known = session.exec(
+            select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.number)
+        ).first()
+        if known:
+            row = self._opening_of(session, known.id)
+            same = self._is_opening(session, row, facts, past, by)
+            return self._repeated(row, body if same else b"", "number_taken", number=facts.number)
+        now = self._clock()
+        intake = policy.intake(process, self._policy)
+        errors = past.objections(facts, intake, now) if past else facts.objections(intake, now)
+        if errors := [*errors, *self._unknown_store(facts)]:
+            raise Invalid(errors)
+        opened_at = past.began_at(facts) if past else now
+        store = facts.store_code or by.store
+        case = CaseRow(
+            id=f"{process.name}-{secrets.token_hex(5)}",
+            process=process.name,
+            number=facts.number,
+            store=store,
+            region=facts.region_code or self._people.region(store),
+            about=facts.about,
+            keys=self._keys.writing,
+            opened_at=opened_at,
+            entered_at=now if past else None,
+            last_instant=opened_at,
+            promises=policy.promises(process, self._policy).model_dump(mode="json"),
+        )
+        session.add(case)
+        row = self._add(session, case, OPENING, facts, body, by, key, None, opened_at, now)
+        customers.begin(session, self._keys, case.id, json.loads(body))
+        for at, form in past.told(facts) if past else ():
+            self._add(session, case, form.form, form, _canonical(form), by, None, None, at, now)
+        return _receipt(row, True, self._lease(session, case, holder, now, row))
 
     @once_more
     def hand_in(
@@ -148,31 +161,45 @@ class Submissions:
 
         With a `holder` the case's lease is his, if nobody has it. Raises NotFound, Forbidden, Invalid, Conflict (the key with another body).
         """
+        with self._database.writing() as session:
+            return self.add_in(session, process, case_id, form, by, task, key, holder)
+
+    def add_in(
+        self,
+        session: Session,
+        process: Process,
+        case_id: str,
+        form: Form,
+        by: Person,
+        task: str | None = None,
+        key: str | None = None,
+        holder: str | None = None,
+    ) -> Receipt:
+        """`hand_in`, as part of a writing transaction."""
         if by.role not in form.may:
             raise Forbidden("may_not_hand_in", role=by.role, form=form.form)
         body = _canonical(form)
-        with self._database.writing() as session:
-            case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
-            if case is None or case.process != process.name:
-                raise NotFound("no_such_case", case=case_id)
-            if not by.may_see(case.store, case.region):
-                task = self._asked_for(session, case, form, by, task)
-            if key and (row := session.get(SubmissionRow, key)):
-                same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
-                return self._repeated(row, body if same else b"", "key_reused", key=key)
-            now = self._clock()
-            if errors := [
-                *form.objections(now),
-                *self._unfit_person(process, form),
-                *_no_such_other(session, case, form),
-            ]:
-                raise Invalid(errors)
-            if isinstance(form, Reassign) and self._is_theirs(session, case, form):
-                raise Conflict("already_theirs", task=form.task, person=form.person)
-            recorded_at = max(now, case.last_instant + timedelta.resolution)
-            row = self._add(session, case, form.form, form, body, by, key, task, recorded_at, now)
-            customers.note(session, self._keys, case.id, json.loads(body))
-            return _receipt(row, True, self._lease(session, case, holder, now))
+        case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
+        if case is None or case.process != process.name:
+            raise NotFound("no_such_case", case=case_id)
+        if not by.may_see(case.store, case.region):
+            task = self._asked_for(session, case, form, by, task)
+        if key and (row := session.get(SubmissionRow, key)):
+            same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
+            return self._repeated(row, body if same else b"", "key_reused", key=key)
+        now = self._clock()
+        if errors := [
+            *form.objections(now),
+            *self._unfit_person(process, form),
+            *_no_such_other(session, case, form),
+        ]:
+            raise Invalid(errors)
+        if isinstance(form, Reassign) and self._is_theirs(session, case, form):
+            raise Conflict("already_theirs", task=form.task, person=form.person)
+        recorded_at = max(now, case.last_instant + timedelta.resolution)
+        row = self._add(session, case, form.form, form, body, by, key, task, recorded_at, now)
+        customers.note(session, self._keys, case.id, json.loads(body))
+        return _receipt(row, True, self._lease(session, case, holder, now))
 
     def _asked_for(self, session: Session, case: CaseRow, form: Form, by: Person, task: str | None) -> str | None:
         """The task that somebody may hand a form in for, in a case that is not his: one that he owes. NotFound otherwise.

@@ -141,6 +141,8 @@ class Desk:
             anchor=self._anchors.get(since, "date"),
             anchored_at=since,
             within=promise.within,
+            by=promise.by,
+            counted="calendar" if promise.by else "elapsed",
         )
         owed = Owed(self, form.form if nth == 1 else f"{form.form}-{nth}", form, promise, because, after)
         self._owed[owed.key] = owed

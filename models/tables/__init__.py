@@ -1,0 +1,45 @@
+"""The ledger's tables. Instants are UTC; whatever a person typed is in a sealed column, and only there.
+
+Only the case library is in the clear: it is there to be searched, and its door keeps customers out of it.
+"""
+
+from models.tables.cases import (
+    SYSTEM_GRACE,
+    ArchiveRow,
+    CaseRow,
+    DeadlineRow,
+    EventRow,
+    NoticeRow,
+    SubmissionRow,
+    TaskRow,
+)
+from models.tables.shelf import (
+    WORD,
+    AttachmentRow,
+    CustomerRow,
+    LibraryChangeRow,
+    LibraryRow,
+    LibraryWordRow,
+    SearchRow,
+)
+from models.tables.watch import AlarmRow, WatchRow
+
+__all__ = [
+    "SYSTEM_GRACE",
+    "WORD",
+    "AlarmRow",
+    "ArchiveRow",
+    "AttachmentRow",
+    "CaseRow",
+    "CustomerRow",
+    "DeadlineRow",
+    "EventRow",
+    "LibraryChangeRow",
+    "LibraryRow",
+    "LibraryWordRow",
+    "NoticeRow",
+    "SearchRow",
+    "SubmissionRow",
+    "TaskRow",
+    "WatchRow",
+]
