@@ -111,6 +111,10 @@ class Form(Private):
         """What cannot be so at this instant (UTC). Whether the case may take the form is for its desk to say."""
         return []
 
+    def unfit(self, promises: Any) -> list[FieldError]:
+        """What the promises and terms that the case was opened under have against it."""
+        return []
+
 
 class Bundle(Form):
     """Several forms in one submission: those whose tasks must be open now, and those that close their tasks as they come up."""
@@ -136,6 +140,11 @@ class Case(Private):
     @property
     def store_code(self) -> str | None:
         """The store concerned, when the process knows one: it finds the region and so the specialist."""
+        return None
+
+    @property
+    def earlier_case(self) -> str | None:
+        """The business number of a case of this process that this one continues."""
         return None
 
     @property

@@ -2,7 +2,8 @@
 
 import re
 from calendar import monthrange
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
@@ -128,6 +129,8 @@ class Opened(BaseModel, Generic[C, P]):
     by: str
     role: Role
     at: datetime
+    cycle: int = 1
+    """Which time the matter is handled: not the first where a customer comes back soon (5.2 E26)."""
     entered_at: datetime | None = None
     """When a case with a past came here; None for one that began here."""
     past: "list[Submission]" = []
@@ -242,6 +245,20 @@ class Process:
     past: type[Past] | None = None
     sent: tuple[type[Form], ...] = ()
     """What only another case hands in."""
+
+    renamed: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
+    """Forms that had another name: the old one, a field that tells it, the new one. Cases recorded before still run."""
+
+    def name_now(self, form: str, outline: Mapping[str, Any]) -> str:
+        """The name of a form that was sent, maybe by an earlier release."""
+        told, now = self.renamed.get(form, ("", form))
+        return now if told in outline else form
+
+    def key_now(self, task: str) -> str:
+        """The key of a task that was named, maybe in an earlier release."""
+        form, dash, nth = task.partition("-")
+        is_one = form not in self.renamed or form in {known.form for known in self.forms}
+        return task if is_one else self.renamed[form][1] + dash + nth
 
     @property
     def submittable(self) -> dict[str, type[Form]]:

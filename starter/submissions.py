@@ -122,9 +122,16 @@ class Submissions:
         now = self._clock()
         intake = policy.intake(process, self._policy)
         errors = past.objections(facts, intake, now) if past else facts.objections(intake, now)
-        if errors := [*errors, *self._unknown_store(facts)]:
+        earlier = self._earlier(session, process, facts)
+        if facts.earlier_case and not earlier and not past:
+            errors = [
+                *errors,
+                FieldError(field="earlier", code="no_such_other_case", values={"case": facts.earlier_case}),
+            ]
+        if errors := [*errors, *self._unknown_store("store", facts.store_code)]:
             raise Invalid(errors)
         opened_at = past.began_at(facts) if past else now
+        cycle = _cycle(earlier, getattr(intake, "back_again", None), opened_at)
         store = facts.store_code or by.store
         case = CaseRow(
             id=f"{process.name}-{secrets.token_hex(5)}",
@@ -137,6 +144,8 @@ class Submissions:
             opened_at=opened_at,
             entered_at=now if past else None,
             last_instant=opened_at,
+            cycle=cycle,
+            first_cycle=cycle,
             promises=policy.promises(process, self._policy).model_dump(mode="json"),
         )
         session.add(case)
@@ -190,7 +199,9 @@ class Submissions:
         now = self._clock()
         if errors := [
             *form.objections(now),
+            *_unfit(process, case, form),
             *self._unfit_person(process, form),
+            *self._unknown_store("store", getattr(form, "store_named", None)),
             *_no_such_other(session, case, form),
         ]:
             raise Invalid(errors)
@@ -260,11 +271,14 @@ class Submissions:
         theirs = by.role is not Role.STORE or case.store == by.store
         return row.form == OPENING and theirs and self._has_past(session, case, facts, past)
 
-    def _unknown_store(self, facts: Case) -> list[FieldError]:
+    def _earlier(self, session: Session, process: Process, facts: Case) -> CaseRow | None:
+        """The case that this one continues."""
+        named = select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.earlier_case)
+        return session.exec(named).first() if facts.earlier_case else None
+
+    def _unknown_store(self, field: str, code: str | None) -> list[FieldError]:
         """A store's code finds the region, and so who is to do the work."""
-        if facts.store_code is None or self._people.store(facts.store_code):
-            return []
-        return [FieldError(field="store", code="unknown_store")]
+        return [] if code is None or self._people.store(code) else [FieldError(field=field, code="unknown_store")]
 
     def _unfit_person(self, process: Process, form: Form) -> list[FieldError]:
         """A task is given only to somebody we know, who may hand its form in."""
@@ -430,15 +444,32 @@ def _held(session: Session, submission: str) -> tuple[CaseRow, SubmissionRow]:
     return case, session.get_one(SubmissionRow, submission)
 
 
+def _cycle(earlier: CaseRow | None, soon: timedelta | None, now: datetime) -> int:
+    """Which time a matter is handled, when it comes back so soon after it was closed."""
+    if earlier is None or earlier.closed_at is None or soon is None or now - earlier.closed_at > soon:
+        return 1
+    return earlier.cycle + 1
+
+
+def _unfit(process: Process, case: CaseRow, form: Form) -> list[FieldError]:
+    return form.unfit(process.promises.model_validate(case.promises)) if type(form).unfit is not Form.unfit else []
+
+
 def _no_such_other(session: Session, case: CaseRow, form: Form) -> list[FieldError]:
-    """A form that names another case names one that is there, open, and not this one."""
+    """A form that names another case names one that is there, open, not this one, and not on its way into another itself."""
     named = getattr(form, "other_case", None)
     if named is None:
         return []
     other = other_case(session, case.process, named)
     if other is None or other.id == case.id:
         return [FieldError(field="of", code="no_such_other_case", values={"case": named})]
-    return [FieldError(field="of", code="other_case_closed", values={"case": named})] if other.state != "open" else []
+    if other.state != "open":
+        return [FieldError(field="of", code="other_case_closed", values={"case": named})]
+    on_their_way = select(SubmissionRow).where(SubmissionRow.form == form.form, SubmissionRow.state == "pending")
+    for row in session.exec(on_their_way):
+        if row.case_id == other.id or row.outline["of"] in (case.id, case.number):
+            return [FieldError(field="of", code="being_merged", values={"case": named})]
+    return []
 
 
 def _canonical(content: Private) -> bytes:
@@ -472,6 +503,7 @@ def _delivery(case: CaseRow, opening: SubmissionRow, past: list[SubmissionRow]) 
         by=opening.by,
         role=Role(opening.role),
         at=opening.recorded_at,
+        cycle=case.first_cycle,
         entered_at=case.entered_at,
         past=[as_submission(row) for row in past if row.id != opening.id],
     )

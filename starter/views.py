@@ -20,7 +20,7 @@ from starter.refusals import Conflict, Invalid, NotFound
 from starter.shown import CaseSummary, CaseView, NoticeView, RungView, SubmissionView, TaskView, TimelineEntry
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
-SHOWN_TO_THE_ASKED = ("assist", "answer")
+SHOWN_TO_THE_ASKED = ("ask_department", "assist")
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY = Directory.model_construct(people=())

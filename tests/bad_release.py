@@ -1,4 +1,4 @@
-"""A release of complaints with three bugs and one incompatible change; a case's category says which of them it meets."""
+"""A release of complaints with three bugs and one incompatible change; a case's recipient says which of them it meets."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class BadRelease(ComplaintWorkflow):
 
     @workflow.run
     async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
-        self._meets = opened.case.category
+        self._meets = opened.case.received_by
         if self._meets == "run":
             raise KeyError("a bug in run()")
         if self._meets == "deploy":

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from models.tables import SubmissionRow
 from starter.refusals import Invalid, NotFound
 from tests.office import DAY, HOUR, Office
 
@@ -29,7 +30,7 @@ async def test_e20_out_of_authority_is_two_facts_and_the_agreed_time_a_clock_of_
     assert office.tasks(case)["decision"].owner == "wang"
     assert office.tasks(case)["agreement"].due_at - office.now() <= HOUR
     agreed = office.now() + 30 * HOUR
-    await office.hand_in(case, "agreement", reply_by=agreed.isoformat())
+    await office.hand_in(case, "agreement", reply_at=agreed.isoformat())
     assert office.tasks(case)["agreed_reply"].due_at == agreed
     assert office.tasks(case)["reply"].state == "done", "who agrees on a time has answered"
     assert office.tasks(case)["solution"].due_at < office.now() + 48 * HOUR, "the 48 hours stay"
@@ -49,10 +50,10 @@ async def test_e20_past_the_48_hours_only_with_the_managers_approval_and_it_is_k
     case = await office.open()
     await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
     late = (office.now() + 5 * DAY).isoformat()
-    assert refusal(await office.hand_in(case, "agreement", reply_by=late)) == "past_the_48_hours"
+    assert refusal(await office.hand_in(case, "agreement", reply_at=late)) == "past_the_48_hours"
     await office.hand_in(case, "decision", by="wang", verdict="approve", reply_by=late)
     before = office.tasks(case)["solution"].due_at
-    await office.hand_in(case, "agreement", reply_by=late)
+    await office.hand_in(case, "agreement", reply_at=late)
     [change] = office.tasks(case)["solution"].due_because["changes"]
     assert (change["due_before"], change["by"]) == (before.isoformat().replace("+00:00", "Z"), "lin")
 
@@ -138,11 +139,11 @@ async def test_e24_unreachable_needs_attempts_on_several_days_and_channels_and_t
     assert refusal(await office.hand_in(case, "callback", **lost)) == "not_tried_enough", "one channel only"
     await office.hand_in(case, "attempt", channel="sms")
     assert refusal(await office.hand_in(case, "callback", **lost)) == "decided"
-    assert office.open_tasks(case) == {"decision"}
-    await office.hand_in(case, "decision", by="wang", verdict="reject", instruction="再打一次")
+    assert office.open_tasks(case) == {"sign_off"}
+    await office.hand_in(case, "sign_off", by="wang", approved=False, note="再打一次")
     assert office.open_tasks(case) == {"callback-2"}
     await office.hand_in(case, "callback", **lost)
-    await office.hand_in(case, "decision", by="wang", verdict="approve")
+    await office.hand_in(case, "sign_off", by="wang", approved=True)
     assert office.open_tasks(case) == {"record"}
     assert [event.data["what"] for event in office.events(case) if event.kind == "noted"].count("attempt") == 4
 
@@ -245,27 +246,27 @@ async def test_departments_answer_beside_the_case_and_pause_nothing(office: Offi
     """Handbook 1.2: repeatable, each with its own clock and ladder."""
     case = await office.open()
     due = office.case(case).due_at
-    await office.hand_in(case, "assist", department="merchandise", question="同批次有没有别的投诉")
-    await office.hand_in(case, "assist", department="store", store="SH02", question="还有没有同款")
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次有没有别的投诉")
+    await office.hand_in(case, "ask_department", department="store", store="SH02", question="还有没有同款")
     tasks = office.tasks(case)
-    assert (tasks["answer"].owner, tasks["answer-2"].owner) == ("shang", "oa-sh02")
+    assert (tasks["assist"].owner, tasks["assist-2"].owner) == ("shang", "oa-sh02")
     assert office.case(case).due_at == due
     await office.pass_time(25 * HOUR)
-    assert "overdue/answer" in office.heard(case, "lin")
-    await office.hand_in(case, "assist", department="merchandise", question="那么别的颜色呢")
-    assert refusal(await office.hand_in(case, "answer", by="shang", content="没有")) == "which_task"
+    assert "overdue/assist" in office.heard(case, "lin")
+    await office.hand_in(case, "ask_department", department="merchandise", question="那么别的颜色呢")
+    assert refusal(await office.hand_in(case, "assist", by="shang", answer="没有")) == "which_task"
     for asked, form, task, fields in (
-        ("shang", "answer", "answer-2", {"content": "替门店答"}),
-        ("oa-sh02", "answer", "answer", {"content": "替商品中心答"}),
+        ("shang", "assist", "assist-2", {"answer": "替门店答"}),
+        ("oa-sh02", "assist", "assist", {"answer": "替商品中心答"}),
         ("oa-sh02", "amend", None, {"content": "不是我店的事"}),
-        ("oa-hz01", "answer", None, {"content": "没有人问我"}),
+        ("oa-hz01", "assist", None, {"answer": "没有人问我"}),
     ):
         with pytest.raises(NotFound):
             await office.hand_in(case, form, by=asked, task=task, **fields)
-    assert refusal(await office.hand_in(case, "answer", by="shang", task="answer", content="没有")) == "decided"
-    assert refusal(await office.hand_in(case, "answer", by="oa-sh02", content="还有两件")) == "decided"
+    assert refusal(await office.hand_in(case, "assist", by="shang", task="assist", answer="没有")) == "decided"
+    assert refusal(await office.hand_in(case, "assist", by="oa-sh02", answer="还有两件")) == "decided"
     tasks = office.tasks(case)
-    assert {key: tasks[key].done_by for key in ("answer", "answer-2")} == {"answer": "shang", "answer-2": "oa-sh02"}
+    assert {key: tasks[key].done_by for key in ("assist", "assist-2")} == {"assist": "shang", "assist-2": "oa-sh02"}
 
 
 async def test_an_authoritys_reference_has_its_own_due_time(office: Office):
@@ -274,8 +275,46 @@ async def test_an_authoritys_reference_has_its_own_due_time(office: Office):
     due_at = office.now() + 3 * DAY
     await office.hand_in(case, "refer", body="12315", reference="SH-2026-117", due_at=due_at.isoformat())
     assert office.tasks(case)["external_reply"].due_at == due_at
+    await office.walk(case)
+    assert office.case(case).state == "open", "the authority still waits"
     await office.pass_time(3 * DAY + HOUR)
     assert "overdue/external_reply" in office.heard(case, "wang")
+    await office.hand_in(case, "external_reply", content="已答复市监局")
+    assert office.case(case).state == "archived"
+
+
+async def test_an_authority_is_answered_whatever_becomes_of_the_complaint(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "refer", body="12345", reference="SH-1", due_at=(office.now() + DAY).isoformat())
+    other = await office.open()
+    assert refusal(await office.hand_in(case, "duplicate", of=other)) == "reference_open"
+    await office.hand_in(case, "withdraw", reason="顾客撤诉")
+    assert office.open_tasks(case) == {"record", "external_reply"}
+    await office.hand_in(case, "record", finding="已撤诉")
+    await office.hand_in(case, "external_reply", content="已答复")
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "withdrawn")
+
+
+async def test_e20_a_decision_for_a_time_that_is_near_comes_before_it(office: Office):
+    """Two hours before what was agreed; where that is nearer, half-way to it."""
+    case = await office.open()
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    agreed = office.now() + HOUR
+    await office.hand_in(case, "agreement", reply_at=agreed.isoformat())
+    assert office.now() < office.tasks(case)["decision"].due_at < agreed
+
+
+async def test_e28_who_is_amended_to_be_reached_can_be_called(office: Office):
+    case = await office.open(customer={})
+    await office.hand_in(case, "amend", by="oa-sh01", customer={"phone": "13800000001"})
+    assert refusal(await office.hand_in(case, "no_contact", reason="没有电话")) == "customer_can_be_reached"
+
+
+async def test_another_store_that_is_asked_is_one_of_ours(office: Office):
+    case = await office.open()
+    with pytest.raises(Invalid) as refused:
+        await office.hand_in(case, "ask_department", department="store", store="SH99", question="有同款吗")
+    assert [(error.field, error.code) for error in refused.value.errors] == [("store", "unknown_store")]
 
 
 async def test_a_side_task_does_not_hold_up_the_end(office: Office):
@@ -319,6 +358,27 @@ async def test_e27_a_duplicate_names_an_open_case(office: Office, of: str, code:
     assert [error.code for error in refused.value.errors] == [code]
 
 
+async def test_e27_two_cases_never_end_in_each_other(office: Office):
+    """Each as a duplicate of the other, and one that is just taking another over: the matter would be nobody's."""
+    first, second, third = await office.open(), await office.open(), await office.open()
+    office.commit(first, "duplicate", of=second)
+    for case, of in ((second, first), (second, third)):
+        with pytest.raises(Invalid) as refused:
+            office.commit(case, "duplicate", of=of)
+        assert [error.code for error in refused.value.errors] == ["being_merged"]
+    for case in (first, second):
+        await office.relay.deliver(case)
+    await office.hand_in(second, "duplicate", of=third)
+    await office.relay.deliver(third)
+    assert {case: office.case(case).state for case in (first, second, third)} == {
+        first: "archived",
+        second: "archived",
+        third: "open",
+    }
+    due = {case: office.tasks(case)["solution"].due_at for case in (first, third)}
+    assert due[third] == due[first], "the shortest of the three, through the one between"
+
+
 async def test_e27_an_amended_form_keeps_its_receipt_time_and_its_clocks(office: Office):
     """E27 (b): an amendment, not a new case."""
     case = await office.open()
@@ -331,11 +391,94 @@ async def test_e27_an_amended_form_keeps_its_receipt_time_and_its_clocks(office:
 
 
 async def test_e26_back_again_is_a_new_case_linked_to_the_earlier_one(office: Office):
-    """E26: the manager hears of it."""
-    first = await office.open()
-    await office.walk(first)
-    again = await office.open(earlier=office.case(first).number)
-    assert office.heard(again, "wang") == ["back_again/None"]
+    """E26: soon after the closing it is handled once more, the third time the director hears; later it is a new matter."""
+    number, cycles = None, []
+    for wait in (DAY, DAY, 31 * DAY, DAY):
+        case = await office.open(**({"earlier": number} if number else {}))
+        number = office.case(case).number
+        cycles.append((office.case(case).cycle, office.heard(case, "wang"), office.heard(case, "sun")))
+        await office.walk(case)
+        await office.pass_time(wait)
+    again = ["back_again/None"]
+    assert cycles == [(1, [], []), (2, again, []), (3, again, again), (1, again, [])]
+    with pytest.raises(Invalid) as refused:
+        await office.open(earlier="OA-none")
+    assert [(error.field, error.code) for error in refused.value.errors] == [("earlier", "no_such_other_case")]
+
+
+# Of another kind than it was taken for
+
+
+async def test_e31_reclassified_there_and_back_its_clocks_run_from_receipt_and_nobody_hears_twice(office: Office):
+    """E31: passed rungs are kept; what was done stays done."""
+    case = await office.open()
+    received_at = office.now()
+    await office.pass_time(25 * HOUR)
+    assert office.heard(case, "wang") == ["overdue/reply"]
+    assert (await office.hand_in(case, "reclassify", kind="query", reason="只是询问")).state == "decided"
+    assert office.open_tasks(case) == {"reply"}
+    assert refusal(await office.hand_in(case, "reclassify", kind="query", reason="再说一遍")) == "of_this_kind"
+    await office.hand_in(case, "reclassify", kind="suggestion", reason="其实是建议")
+    assert office.open_tasks(case) == {"record"}
+    await office.pass_time(DAY)
+    await office.hand_in(case, "reclassify", kind="complaint", reason="还是投诉")
+    assert office.open_tasks(case) == {"reply-2", "solution-2", "callback-2"}
+    assert office.tasks(case)["solution-2"].due_at - received_at <= 48 * HOUR, "from receipt, whatever passed"
+    heard = office.heard(case, "wang")
+    assert [notice for notice in heard if notice.startswith("overdue/reply")] == ["overdue/reply"], "not twice"
+    assert "overdue/solution-2" in heard, "nobody had heard of this one"
+    await office.walk(case)
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+
+
+async def test_e31_what_is_no_complaint_is_thrown_away_under_the_managers_eye(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "reply", content="已致歉")
+    await office.hand_in(case, "reclassify", kind="junk", reason="广告")
+    assert {key: office.tasks(case)[key].owner for key in office.open_tasks(case)} == {"sign_off": "wang"}
+    await office.hand_in(case, "sign_off", by="wang", approved=False, note="这是投诉")
+    assert office.open_tasks(case) == {"solution-2", "callback-2"}, "the reply stays done"
+    await office.hand_in(case, "reclassify", kind="junk", reason="确是广告")
+    await office.hand_in(case, "sign_off", by="wang", approved=True)
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "junk")
+
+
+async def test_e31_too_late_to_be_of_another_kind(office: Office):
+    case = await office.open()
+    await office.walk(case, until="callback")
+    assert refusal(await office.hand_in(case, "reclassify", kind="junk", reason="广告")) == "too_late_to_leave"
+
+
+async def test_the_survey_is_the_policys(office: Office):
+    case = await at_callback(office)
+    said = {"outcome": "satisfied", "satisfaction": 5}
+    for survey, field, code in (
+        ([{"question": "weather", "score": 5}], "survey.0.question", "unknown_question"),
+        ([{"question": "speed", "yes": True}], "survey.0", "answer_by_score"),
+        ([{"question": "solved", "yes": True, "score": 5}], "survey.0", "answer_by_yes_no"),
+        ([{"question": "speed", "score": 5}] * 2, "survey.1.question", "asked_twice"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await office.hand_in(case, "callback", **said, survey=survey)
+        assert [(error.field, error.code) for error in refused.value.errors] == [(field, code)]
+    whole = [
+        {"question": "speed", "score": 4},
+        {"question": "solved", "yes": True},
+        {"question": "wish", "text": "快一点"},
+    ]
+    await office.hand_in(case, "callback", **said, survey=whole)
+    outline = office.rows(SubmissionRow, case, SubmissionRow.recorded_at)[-1].outline
+    assert outline["survey"][:2] == whole[:2]
+    assert outline["survey"][2]["text"] == "§", "what the customer said in words stays in the ledger"
+
+
+async def test_the_category_is_one_of_the_departments_two_levels(office: Office):
+    await office.open(category="质量")
+    await office.open(category="质量/起球")
+    for category in ("质地", "质量/跑绒", "服务/态度"):
+        with pytest.raises(Invalid) as refused:
+            await office.open(category=category)
+        assert [(error.field, error.code) for error in refused.value.errors] == [("category", "unknown_category")]
 
 
 # Store complaints (3.3 F8)

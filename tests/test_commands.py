@@ -176,4 +176,4 @@ def test_a_directory_or_a_ledger_that_does_not_fit_is_said_in_the_readers_langua
     directory = house.settings.data / "directory.toml"
     directory.write_text('people = [{id = "a", name = "甲", role = "owner"}]', encoding="utf-8")
     people = CliRunner().invoke(app, ["tasks", "--as", "lin"])
-    assert "a 的岗位不能是 owner · person a cannot" in str(people.exception)
+    assert "a 的岗位不能是 owner 或 system · person a cannot" in str(people.exception)

@@ -33,7 +33,7 @@ def test_every_promise_is_in_the_policy_with_its_basis(process: Process):
 
 NOT_LATE_BY_PEOPLE = {"completion"}
 ASKED_ABOVE = {"decision", "sign_off"}
-ASKED_ELSEWHERE = {"answer", "opinion", "supplement"}
+ASKED_ELSEWHERE = {"assist", "opinion", "supplement"}
 
 
 @every_process

@@ -27,7 +27,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from httpx2 import AsyncClient, ConnectError, Response
 from pydantic import SecretStr
-from sqlalchemy import inspect
+from sqlalchemy import inspect, literal_column
+from sqlalchemy import select as sa_select
+from sqlalchemy import table as sa_table
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session, SQLModel, col, func, select, text
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -341,6 +343,40 @@ def test_every_migration_but_the_first_can_be_taken_back_and_done_again_under_a_
     assert {name for name in after if name not in kept} >= {"alarms", "watches"}
     assert not any(after[name] for name in after if name not in kept)
     assert differences(house.database) == []
+
+
+def test_a_departments_open_answer_bears_its_new_name_everywhere(house: House):
+    """What 0006 renames, and what it leaves: a case that was asked something before goes on under the next release."""
+    case, due = running_case(house, "OA-1")
+    names = {"assist": "answer", "assist-2": "answer-2", "reply": "reply"}
+    with house.database.writing() as session:
+        reply = session.get_one(TaskRow, (case, "reply"))
+        for task in ("assist", "assist-2"):
+            session.add(TaskRow(**reply.model_dump(exclude={"key", "form"}), key=task, form="assist"))
+            about = {"case_id": case, "task": task, "data": {}}
+            session.add(EventRow(**about, key=f"owed/{task}", kind="owed", at=due))
+            session.add(EventRow(**about, key=f"told/task/contact/{task}/x", kind="told", at=due))
+            session.add(NoticeRow(**about, person="shang", key=f"{case}/{task}/0/0", what="overdue", created_at=due))
+
+    def found() -> list[tuple[Any, ...]]:
+        with house.database.reader.connect() as connection:
+            of = ("tasks", "key", "form"), ("events", "task", "key"), ("notices", "task", "key")
+            return [
+                (table, *row)
+                for table, *columns in of
+                for row in connection.execute(sa_select(*map(literal_column, columns)).select_from(sa_table(table)))
+            ]
+
+    now = found()
+    changed(house.database, command.downgrade, "0005")
+    before = [(table, *(_renamed(cell, names) for cell in cells)) for table, *cells in now]
+    assert sorted(map(str, found())) == sorted(map(str, before))
+    schema.upgrade(house.database)
+    assert sorted(map(str, found())) == sorted(map(str, now))
+
+
+def _renamed(cell: str | None, names: dict[str, str]) -> str | None:
+    return cell and "/".join(names.get(part, part) for part in cell.split("/"))
 
 
 def with_keys(house: House, keys: str) -> House:

@@ -43,7 +43,8 @@ SINCE = {
     "callback": "the callback",
     "out_of_authority": "when it was found so",
     "agreement": "the agreement",
-    "assist": "the question",
+    "ask_department": "the question",
+    "sign_off": "the manager's word",
     "refer": "the reference",
     "decision": "the manager's word",
 }
@@ -101,9 +102,9 @@ async def one_of_each_task(office: Office) -> dict[str, tuple[str, str]]:
     """The form and the anchor of every promise, from complaints that meet them all."""
     case = await office.open()
     await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
-    await office.hand_in(case, "agreement", reply_by=(office.now() + DAY).isoformat())
+    await office.hand_in(case, "agreement", reply_at=(office.now() + DAY).isoformat())
     await office.hand_in(case, "decision", by="wang", verdict="approve")
-    await office.hand_in(case, "assist", department="merchandise", question="同批次有没有别的投诉")
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次有没有别的投诉")
     await office.hand_in(case, "refer", body="12315", reference="1", due_at=(office.now() + DAY).isoformat())
     await office.hand_in(case, "solution", **office.SOLUTION)
     await office.hand_in(case, "consent", accepted=False)
@@ -113,7 +114,7 @@ async def one_of_each_task(office: Office) -> dict[str, tuple[str, str]]:
     for channel, tried_at in (("phone", DAY), ("sms", HOUR), ("phone", HOUR)):
         await office.hand_in(case, "attempt", channel=channel, tried_at=(office.now() - tried_at).isoformat())
     await office.hand_in(case, "callback", outcome="unreachable")
-    await office.hand_in(case, "decision", by="wang", verdict="reject")
+    await office.hand_in(case, "sign_off", by="wang", approved=False)
     await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
     ofstore = await office.open(origin="store", store_handling={"reply": "已致歉"}, customer={})
     tasks = [*office.tasks(case).values(), *office.tasks(ofstore).values()]
@@ -149,7 +150,7 @@ def test_the_complaints_run_holds_no_timer_no_retry_option_and_no_literal():
     parts = [part for statement in run.body for part in ast.walk(statement)]
     assert [part.value for part in parts if isinstance(part, ast.Constant)] == [ast.get_docstring(run, clean=False)]
     names = {getattr(part, name) for part in parts for name in ("id", "attr", "arg") if hasattr(part, name)}
-    assert "owe" in names
+    assert {"resume", "ask"} <= names
     assert [
         name for name in names if re.search("(?i)timer|timeout|sleep|timedelta|now|wait|retry|state|status", name)
     ] == []

@@ -102,8 +102,8 @@ class Plants:
         await self.elsewhere.worker_comes()
         kinds = ["run", "handler", "clock", "deploy", "oversized", "terminated", "none"]
         self.cases["pinned"] = await self._pinned()
-        there = [self.office.open(category=kind) for kind in kinds]
-        *opened, keyless = await asyncio.gather(*there, self.elsewhere.open(category="key", form_no="OA-key"))
+        there = [self.office.open(received_by=kind) for kind in kinds]
+        *opened, keyless = await asyncio.gather(*there, self.elsewhere.open(received_by="key", form_no="OA-key"))
         self.cases |= dict(zip(kinds, opened, strict=True)) | {"key": keyless}
 
     async def strike(self) -> None:
@@ -159,7 +159,7 @@ class Plants:
                 version, use_worker_versioning=True, default_versioning_behavior=VersioningBehavior.PINNED
             ),
         )
-        receipt = office.commit_opening(category="pinned")
+        receipt = office.commit_opening(received_by="pinned")
         opened = office.submissions.rebuilt(receipt.case).opened
 
         async def started() -> bool:

@@ -12,7 +12,7 @@ from models.complaint.forms import (
     AgreedReply,
     Agreement,
     Amend,
-    Answer,
+    AskDepartment,
     AskManager,
     Assist,
     Attempt,
@@ -27,9 +27,11 @@ from models.complaint.forms import (
     NoContact,
     Opinion,
     OutOfAuthority,
+    Reclassify,
     Record,
     Refer,
     Reply,
+    SignOff,
     Solution,
     Supplement,
     Withdraw,
@@ -42,6 +44,11 @@ from workflows.desk import COMPLETED, Desk
 from workflows.owed import Ended, Left, Owed
 
 SECOND = 2
+THIRD = 3
+JUNK = "junk"
+OF_EVERY_KIND: tuple[type[Form], ...] = (ExternalReply,)
+OF_KIND: dict[str, tuple[type[Form], ...]] = {"complaint": (Reply,), "query": (Reply,)}
+"""What goes on when a case is found to be of another kind: what somebody outside, or that kind as well, is owed."""
 BEFORE_AGREED = timedelta(hours=2)
 """The manager decides so long before the time that was agreed with the customer."""
 
@@ -60,26 +67,47 @@ class ComplaintWorkflow(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.attempts: list[Attempt] = []
+        self.amendments: list[Amend] = []
+        self.unsorted = True
+        self.kind_before = "complaint"
 
     @workflow.run
     async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
         """Three clocks run side by side from receipt; nothing is carried out without the customer's consent."""
         self.case, self.promises = opened.case, opened.promises
+        self.kind: str = opened.case.kind
         promises = self.promises
         async with self.until_ended(opened):
-            async with self.until_left() as handling:
-                received_at = await self.received_by_us()
-                reply = self.owe(Role.SPECIALIST, Reply, promises.reply, since=received_at)
-                solution = self.owe(Role.SPECIALIST, Solution, promises.solution, since=received_at)
-                callback = self.owe(Role.SPECIALIST, Callback, promises.callback, since=received_at, after=Execution)
+            self.heard_at_intake(opened.cycle)
+            while self.is_to_be_sorted():
+                async with self.until_left() as handling:
+                    received_at = await self.received_by_us()
+                    reply = self.resume(Role.SPECIALIST, Reply, promises.reply, received_at)
+                    solution = self.resume(Role.SPECIALIST, Solution, promises.solution, received_at)
+                    callback = self.resume(Role.SPECIALIST, Callback, promises.callback, received_at, after=Execution)
 
-                await self.carried_out(await self.agreed(await solution))
-                called = await self.reached(callback)
-                while self.is_to_be_handled_again(called):
-                    called = await self.handled_again(since=called.at)
-                await reply
-                handling.over_at = called.at
+                    await self.carried_out(await self.agreed(await solution))
+                    called = await self.reached(callback)
+                    while self.is_to_be_handled_again(called):
+                        called = await self.handled_again(since=called.at)
+                    await reply
+                    handling.over_at = called.at
             await self.ask(Role.SPECIALIST, Record, promises.record, since=handling.over_at or self.instant)
+            await self.answered_outside()
+
+    def heard_at_intake(self, cycle: int) -> None:
+        """Major ones, and customers who come back: the manager's, the third time the director's (5.2 E26, E35)."""
+        if self.bends and self.case.is_major:
+            self.tell(Role.MANAGER, "major")
+        if self.bends and self.case.earlier:
+            self.tell(Role.MANAGER, "back_again")
+        if cycle > SECOND:
+            self.tell(Role.DIRECTOR, "back_again")
+
+    def is_to_be_sorted(self) -> bool:
+        """Once, and again whenever it is found to be of another kind (5.2 E31)."""
+        first_or_again, self.unsorted = self.unsorted, False
+        return first_or_again
 
     async def agreed(self, proposed: Solution) -> Consented:
         """Proposals until the customer agrees to one. After the second refusal the manager says how it goes on."""
@@ -103,7 +131,8 @@ class ComplaintWorkflow(Desk):
         """The callback; where nobody was reached, the manager signs off or has it tried again (5.2 E24)."""
         called = await callback
         while self.bends and called.not_reached:
-            verdict = await self.ask(Role.MANAGER, Decision, self.promises.sign_off, since=called.at)
+            form: type[SignOff | Decision] = SignOff if self.edition >= THIRD else Decision
+            verdict = await self.ask(Role.MANAGER, form, self.promises.sign_off, since=called.at)
             if verdict.approves:
                 return called
             called = await self.ask(Role.SPECIALIST, Callback, self.promises.second_callback, since=verdict.at)
@@ -130,19 +159,25 @@ class ComplaintWorkflow(Desk):
         received_at = self.case.received_at
         if not self.bends:
             return received_at
-        if self.case.is_major:
-            self.tell(Role.MANAGER, "major")
-        if self.case.earlier:
-            self.tell(Role.MANAGER, "back_again")
-        if self.case.kind == "query":
-            await self.ask(Role.SPECIALIST, Reply, self.promises.reply, since=received_at)
+        if self.kind == JUNK:
+            await self.thrown_away()
+        if self.kind == "query":
+            await self.resume(Role.SPECIALIST, Reply, self.promises.reply, received_at)
             raise Ended(COMPLETED)
-        if self.case.kind != "complaint":
-            raise Left("filed")
+        if self.kind != "complaint":
+            await self.resume(Role.SPECIALIST, Record, self.promises.record, self.instant)
+            raise Ended("filed")
         if self.case.is_the_stores:
             received_at = await self.handed_over_by_the_store()
         self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
         return received_at
+
+    async def thrown_away(self) -> None:
+        """Not for us at all: the manager looks before it is gone, and may have it taken for what it was (5.2 E31)."""
+        verdict = await self.ask(Role.MANAGER, SignOff, self.promises.sign_off, since=self.instant)
+        if verdict.approves:
+            raise Ended(JUNK)
+        self.kind = self.kind_before
 
     async def handed_over_by_the_store(self) -> datetime:
         """A store has answered itself: we call back, and take over where it asks for help or the customer is not satisfied (5.2 E28, E29)."""
@@ -164,9 +199,15 @@ class ComplaintWorkflow(Desk):
         self.begin_cycle()
         return called.at
 
+    async def answered_outside(self) -> None:
+        """An authority's due time holds, whatever became of the complaint."""
+        for reference in self.open(ExternalReply):
+            await reference
+
     @property
     def can_be_reached(self) -> bool:
-        return self.case.can_be_reached or any(more.can_be_reached for more in self.answers(Supplement))
+        said_later: list[Supplement | Amend] = [*self.answers(Supplement), *self.amendments]
+        return self.case.can_be_reached or any(more.can_be_reached for more in said_later)
 
     # What may come at any time
 
@@ -177,18 +218,16 @@ class ComplaintWorkflow(Desk):
             case OutOfAuthority():
                 self.owe(Role.SPECIALIST, Agreement, self.promises.agreement, since=form.at)
                 self.owe(Role.MANAGER, Decision, self.promises.decision, since=form.at)
-            case Agreement(reply_by=reply_by):
+            case Agreement(reply_at=reply_at):
                 self.met(*self.open(Reply))  # who agrees on a time has answered
-                promise = self.promises.agreed_reply.lasting(reply_by - form.at)
+                promise = self.promises.agreed_reply.lasting(reply_at - form.at)
                 self.owe(Role.SPECIALIST, AgreedReply, promise, since=form.at)
-                self.move(*(late for late in self.open(Solution) if late.due < reply_by), to=reply_by)
-                self.move(
-                    *(late for late in self.open(Decision) if late.due > reply_by - BEFORE_AGREED),
-                    to=reply_by - BEFORE_AGREED,
-                )
-            case Assist():
+                self.move(*(late for late in self.open(Solution) if late.due < reply_at), to=reply_at)
+                decided_by = max(reply_at - BEFORE_AGREED, form.at + (reply_at - form.at) / 2)
+                self.move(*(late for late in self.open(Decision) if late.due > decided_by), to=decided_by)
+            case AskDepartment():
                 role = Role.STORE if form.store else Role.CONTACT
-                self.owe(role, Answer, self.promises.answer, since=form.at, unit=form.unit)
+                self.owe(role, Assist, self.promises.assist, since=form.at, unit=form.unit)
             case Refer(due_at=due_at):
                 promise = self.promises.external_reply.lasting(due_at - form.at)
                 self.owe(Role.SPECIALIST, ExternalReply, promise, since=form.at)
@@ -200,6 +239,8 @@ class ComplaintWorkflow(Desk):
             case Callback() if form.stamp.by in {solution.stamp.by for solution in self.answers(Solution)}:
                 self.note("called_by_solver")
             case Amend(severity=severity):
+                if self.edition >= THIRD:
+                    self.amendments.append(form)
                 self.note("amended")
                 if severity == "major" and not self.case.is_major:
                     self.tell(Role.MANAGER, "major")
@@ -211,19 +252,27 @@ class ComplaintWorkflow(Desk):
                 for task in self.due_tasks():
                     if (sooner := due.get(task.form.form)) and sooner < task.due:
                         self.move(task, to=sooner)
+            case Reclassify(kind=kind):
+                self.kind_before, self.kind, self.unsorted = self.kind, kind, True
+                self.note("reclassified")
+                self.leave("reclassified", keeping=(*OF_EVERY_KIND, *OF_KIND.get(kind, ())))
             case Withdraw():
-                self.leave("withdrawn")
+                self.leave("withdrawn", keeping=self.outliving)
             case NoContact():
-                self.leave("nobody_to_call")
+                self.leave("nobody_to_call", keeping=self.outliving)
             case NoAgreement():
-                self.leave("no_agreement")
+                self.leave("no_agreement", keeping=self.outliving)
 
     def objection(self, form: Form, role: Role) -> Refusal | None:
         match form:
             case Solution() if not self.may_promise(form, role):
                 return Refusal(code="beyond_authority", values={"amount": str(form.amount), "remedy": form.remedy})
-            case Agreement(reply_by=reply_by) if not self.may_wait_until(reply_by):
+            case Agreement(reply_at=reply_at) if not self.may_wait_until(reply_at):
                 return Refusal(code="past_the_48_hours")
+            case Reclassify(kind=kind) if kind == self.kind:
+                return Refusal(code="of_this_kind")
+            case Duplicate() if self.edition >= THIRD and self.open(ExternalReply):
+                return Refusal(code="reference_open")
             case Callback() if form.not_reached and not self.tried_enough():
                 return Refusal(
                     code="not_tried_enough",
@@ -234,7 +283,7 @@ class ComplaintWorkflow(Desk):
                 )
             case NoContact() if self.can_be_reached:
                 return Refusal(code="customer_can_be_reached")
-            case Withdraw() | NoAgreement() | NoContact() if not self.may_leave:
+            case Withdraw() | NoAgreement() | NoContact() | Reclassify() if not self.may_leave:
                 return Refusal(code="too_late_to_leave")
         return None
 
@@ -243,11 +292,11 @@ class ComplaintWorkflow(Desk):
         limit = self.promises.terms.authority.get(role)
         return limit is None or limit.covers(solution) or any(word.covers(solution) for word in self.answers(Decision))
 
-    def may_wait_until(self, reply_by: datetime) -> bool:
+    def may_wait_until(self, reply_at: datetime) -> bool:
         """A later answer than the 48 hours needs the manager's approval."""
         first = next((solution for solution in self.open(Solution)), None)
         allowed = [word.reply_by for word in self.answers(Decision) if word.approves and word.reply_by]
-        return first is None or reply_by <= max([first.due, *allowed])
+        return first is None or reply_at <= max([first.due, *allowed])
 
     def tried_enough(self) -> bool:
         """Several attempts on several days over more than one channel, before a case is closed without the customer."""
@@ -260,6 +309,14 @@ class ComplaintWorkflow(Desk):
         )
 
     @property
+    def edition(self) -> int:
+        return self.promises.terms.edition
+
+    @property
     def bends(self) -> bool:
         """Cases of the first edition go the straight way to their end, as they began."""
-        return self.promises.terms.edition >= SECOND
+        return self.edition >= SECOND
+
+    @property
+    def outliving(self) -> tuple[type[Form], ...]:
+        return OF_EVERY_KIND if self.edition >= THIRD else ()

@@ -72,6 +72,7 @@ class Desk:
         self._turn = asyncio.Lock()
         self._ended: str | None = None
         self._left: str | None = None
+        self._keeping: tuple[type[Form], ...] = ()
         self._because: str | None = None
         self._leavable = False
         self._cycle = 1
@@ -90,12 +91,13 @@ class Desk:
         self._anchors |= {when: name for name, when in opened.case if isinstance(when, datetime)}
         self._journal.append(CaseOpened(**self._by))
         self._past, self._entered_at = opened.past, opened.entered_at
+        self._cycle = opened.cycle
         clock = asyncio.create_task(self._keep_time())
         clock.add_done_callback(self._note_breakage)
         try:
             yield
-        except Ended:
-            pass
+        except Ended as ended:
+            self._because = ended.because
         except asyncio.CancelledError:  # an operator's cancel ends the case here as it does in the engine
             self._ended = CANCELLED
         because = self._ended or self._because or COMPLETED
@@ -109,13 +111,13 @@ class Desk:
     async def until_left(self) -> AsyncIterator[Stretch]:
         """A stretch that `leave` ends early, at whatever await it stands: what it owed is dropped, what comes after it is not."""
         stretch = Stretch()
-        self._leavable = True
+        self._leavable, self._because = True, None
         try:
             yield stretch
         except Left as left:
             self._because, self._left = left.because, None
             stretch.over_at = self.instant
-            self.drop(*self._owed.values(), because=left.because)
+            self.drop(*(owed for owed in self._owed.values() if owed.form not in left.keeping), because=left.because)
         finally:
             self._leavable = False
 
@@ -128,11 +130,12 @@ class Desk:
         after: type[Form] | None = None,
         unit: str | None = None,
         by_itself: bool = False,
+        instead_of: Owed[F] | None = None,
     ) -> Owed[F]:
         """Open a task. Its clock runs from `since`, whoever waits; it may be handed in once `after` was, in this task's time.
 
         `unit` says which of several play the role: a department, another store. A task that is owed `by_itself` is
-        closed by `met`, and is on nobody's list.
+        closed by `met`, and is on nobody's list. One that is owed `instead_of` another climbs on where that one stood.
         """
         nth = sum(owed.form is form for owed in self._owed.values()) + 1
         because = Because(
@@ -145,6 +148,8 @@ class Desk:
             counted="calendar" if promise.by else "elapsed",
         )
         owed = Owed(self, form.form if nth == 1 else f"{form.form}-{nth}", form, promise, because, after)
+        if instead_of:
+            owed.climbs_on_from(instead_of)
         self._owed[owed.key] = owed
         self._journal.append(
             TaskOwed(
@@ -164,6 +169,16 @@ class Desk:
             self._ahead.remove(ready)
             self._close(owed, ready)
         return owed
+
+    def resume(
+        self, owner: Role, form: type[F], promise: Promise, since: datetime, after: type[Form] | None = None
+    ) -> Owed[F]:
+        """Owe, or go on with what was owed before: what was done `since` stays done, and who heard does not hear again."""
+        before = next((owed for owed in reversed(self._owed.values()) if owed.form is form), None)
+        if before and (before.is_open or before.met or (before.answer and before.answer.at > since)):
+            return before
+        dropped = before if before and before.withdrawn else None
+        return self.owe(owner, form, promise, since, after, instead_of=dropped)
 
     async def ask(
         self, owner: Role, form: type[F], promise: Promise, since: datetime, after: type[Form] | None = None
@@ -208,10 +223,13 @@ class Desk:
         """Leave by a side exit, at whatever await `run()` stands."""
         self._ended = because
 
-    def leave(self, because: str) -> None:
-        """Leave the stretch that `until_left` marks; the case closes for this reason once the rest is done."""
+    def leave(self, because: str, keeping: tuple[type[Form], ...] = ()) -> None:
+        """Leave the stretch that `until_left` marks, `keeping` what is owed of these forms.
+
+        The case closes for this reason once the rest is done.
+        """
         assert self.may_leave
-        self._left = because
+        self._left, self._keeping = because, keeping
 
     @property
     def may_leave(self) -> bool:
@@ -257,7 +275,7 @@ class Desk:
             if self._ended:
                 raise Ended(self._ended)
             if self._left:
-                raise Left(self._left)
+                raise Left(self._left, self._keeping)
             await workflow.wait_condition(
                 lambda: owed.answer is not None or owed.met or bool(self._ended or self._left or self._broken)
             )
@@ -306,7 +324,8 @@ class Desk:
             return
         self._cause = submission
         self._anchors[submission.at] = submission.form
-        form = self.process.recordable[submission.form].model_validate(submission.outline, extra="ignore")
+        form = self._form_of(submission)
+        assert form is not None
         match form:
             case Extend(task=key, due_at=due_at):
                 self._move(self._owed[key], due_at)
@@ -322,7 +341,8 @@ class Desk:
             case _ if self._is_act(type(form)):
                 self.follow(form.stamped(self._stamp))
             case _:
-                self._close(self._owed[submission.task or self._open_of(form.form)[0].key], form)
+                task = submission.task and self.process.key_now(submission.task)
+                self._close(self._owed[task or self._open_of(form.form)[0].key], form)
         await self._settle()
         self._ahead = []  # what did not come up with its bundle closes nothing later
 
@@ -330,18 +350,23 @@ class Desk:
         """What stands against a submission now: order and openness. The door has validated the form and the sender."""
         if self._closed:
             return Refusal(code="case_closed")
-        model = self.process.recordable.get(submission.form)
-        if model is None:
+        form = self._form_of(submission)
+        if form is None:
             return Refusal(code="unknown_form", values={"form": submission.form})
+        model = type(form)
         if model is Closed:
             return None
-        if model in (Extend, Reassign):
-            return self._objection_to_act(model.model_validate(submission.outline, extra="ignore"))
-        form = model.model_validate(submission.outline, extra="ignore")
+        if isinstance(form, Extend | Reassign):
+            return self._objection_to_act(form)
         parts = form.now() if isinstance(form, Bundle) else [] if self._is_act(model) else [form]
-        task = submission.task if model in self.process.forms else None
+        task = submission.task and self.process.key_now(submission.task) if model in self.process.forms else None
         against = (self._objection_to_form(part.form, task) or self.objection(part, submission.role) for part in parts)
         return next(filter(None, against), None) or (None if parts else self.objection(form, submission.role))
+
+    def _form_of(self, submission: Submission) -> Form | None:
+        """What was sent, by the name its form has now; None where the process has no such form."""
+        model = self.process.recordable.get(self.process.name_now(submission.form, submission.outline))
+        return model.model_validate(submission.outline, extra="ignore") if model else None
 
     def _objection_to_act(self, act: Form) -> Refusal | None:
         match act:

@@ -25,7 +25,11 @@ class Ended(Exception):
 
 
 class Left(Ended):
-    """A stretch of `run()` is left by a side exit; what comes after the stretch is owed all the same."""
+    """A stretch of `run()` is left by a side exit, `keeping` what is owed of some forms; what comes after it is owed all the same."""
+
+    def __init__(self, because: str, keeping: tuple[type[Form], ...] = ()) -> None:
+        super().__init__(because)
+        self.keeping = keeping
 
 
 @dataclass
@@ -88,6 +92,10 @@ class Owed(Generic[F]):
             Armed(rung=rung, after=self.ladder[rung].after, tell=self.ladder[rung].tell, planned_at=self.planned(rung))
             for rung in range(self.rung, len(self.ladder))
         ]
+
+    def climbs_on_from(self, before: "Owed[F]") -> None:
+        """Who has heard of the one before does not hear again."""
+        self.rung, self.escalated_at = before.rung, before.escalated_at
 
     def fired(self, at: datetime) -> None:
         self.escalated_at = None if self.ladder[self.rung].is_reminder else at

@@ -13,6 +13,7 @@ Channel = Literal[
     "phone", "sms", "fax", "email", "im", "oa", "mail", "web", "in_person", "authority", "social", "marketplace"
 ]
 Remedy = Literal["exchange", "return", "refund", "repair", "compensation", "apology", "gift", "information", "other"]
+Kind = Literal["complaint", "suggestion", "query", "praise"]
 Severity = Literal["ordinary", "serious", "major"]
 Department = Literal["merchandise", "brand", "logistics", "training", "administration", "store"]
 Reached = Literal[
@@ -39,6 +40,9 @@ class Customer(Private):
     im: Text | None = None
     fax: Text | None = None
     address: Text | None = None
+    company: Text | None = None
+    preferred_time: Text | None = None
+    """When he would like to be called."""
     card_no: Text | None = None
 
     @property
@@ -78,6 +82,14 @@ class ComplaintIntake(BaseModel):
     oldest_receipt: timedelta | None
     """None where any age will do: for history."""
     clocks_differ: timedelta
+    back_again: timedelta = timedelta(days=30)
+    """Who comes back with a matter so soon after it was closed is handled once more (5.2 E26); later, it is a new matter."""
+    categories: dict[str, tuple[str, ...]] = {}
+    """What complaints are about, in two levels. Any will do where none are named."""
+
+    def knows(self, category: str) -> bool:
+        first, slash, second = category.partition("/")
+        return not self.categories or (first in self.categories and (not slash or second in self.categories[first]))
 
 
 class Complaint(Case):
@@ -86,7 +98,7 @@ class Complaint(Case):
     number_field = "form_no"
 
     form_no: Code
-    kind: Literal["complaint", "suggestion", "query", "praise"]
+    kind: Kind
     channel: Channel
     received_at: Instant
     received_by: Code | None = None
@@ -113,6 +125,10 @@ class Complaint(Case):
         return self.about_employee
 
     @property
+    def earlier_case(self) -> str | None:
+        return self.earlier
+
+    @property
     def is_the_stores(self) -> bool:
         """Whether the store has answered the customer itself, and headquarters only calls back (3.3 F8)."""
         return self.origin == "store"
@@ -131,6 +147,11 @@ class Complaint(Case):
             return [FieldError(field="store", code="missing")]
         if self.is_the_stores and not (self.store_handling and self.store_handling.is_told):
             return [FieldError(field="store_handling", code="store_handling_needed")]
+        if self.category and not intake.knows(self.category):
+            known = " ".join(
+                f"{first}（{'、'.join(second)}）" if second else first for first, second in intake.categories.items()
+            )
+            return [FieldError(field="category", code="unknown_category", values={"known": known})]
         if self.received_at > now + intake.clocks_differ:
             return [FieldError(field="received_at", code="received_in_future")]
         if intake.oldest_receipt and self.received_at < now - intake.oldest_receipt:

@@ -2,14 +2,14 @@
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from models.complaint.facts import Channel, Customer, Department, Goods, Reached, Remedy, Severity, Span, Yuan
-from models.forms import Bundle, Code, FieldError, Form, Instant, Text
+from models.complaint.facts import Channel, Customer, Department, Goods, Kind, Reached, Remedy, Severity, Span, Yuan
+from models.forms import Bundle, Code, FieldError, Form, Instant, Private, Text
 from models.people import Role
 
 
@@ -66,6 +66,22 @@ class Completion(Form):
     may = frozenset()
 
 
+class SurveyAnswer(Private):
+    """What the customer said to one question of the survey, in the way it asks for."""
+
+    question: Code
+    score: Annotated[int, Field(ge=1, le=5)] | None = None
+    yes: bool | None = None
+    text: Text | None = None
+
+    @property
+    def way(self) -> str | None:
+        """How it is answered; None where it is in several ways, or in none."""
+        said = {"score": self.score, "yes_no": self.yes, "text": self.text}
+        ways = [way for way, what in said.items() if what is not None]
+        return ways[0] if len(ways) == 1 else None
+
+
 class Callback(Form):
     """The call after the solution was carried out, and how satisfied the customer is (1 worst, 5 best)."""
 
@@ -73,6 +89,28 @@ class Callback(Form):
     satisfaction: Annotated[int, Field(ge=1, le=5)] | None = Field(default=None, validate_default=True)
     comment: Text | None = None
     channel: Channel | None = None
+    survey: tuple[SurveyAnswer, ...] = ()
+
+    def unfit(self, promises: Any) -> list[FieldError]:
+        """The survey is the one of the policy that the case was opened under; what it requires is asked of whoever is reached."""
+        questions = {question.code: question for question in promises.terms.survey}
+        asked = [answer.question for answer in self.survey]
+        known = {"known": ", ".join(questions)}
+        wrong = [
+            FieldError(field=f"survey.{n}.question", code="unknown_question", values=known)
+            if answer.question not in questions
+            else FieldError(field=f"survey.{n}.question", code="asked_twice")
+            if answer.question in asked[:n]
+            else FieldError(field=f"survey.{n}", code=f"answer_by_{questions[answer.question].way}")
+            for n, answer in enumerate(self.survey)
+            if answer.question not in questions
+            or answer.question in asked[:n]
+            or answer.way != questions[answer.question].way
+        ]
+        required = [] if self.not_reached else [code for code, asks in questions.items() if asks.required]
+        missing = [code for code in required if code not in asked]
+        lacks = FieldError(field="survey", code="survey_lacks", values={"questions": ", ".join(missing)})
+        return [*wrong, *([lacks] if missing else [])]
 
     @property
     def dissatisfied(self) -> bool:
@@ -113,11 +151,12 @@ class OutOfAuthority(Form):
 class Agreement(Form):
     """When the customer was promised an answer. It is a clock of its own, beside the 24 and the 48 hours."""
 
-    reply_by: Instant
-    note: Text | None = None
+    reply_at: Instant = Field(validation_alias=AliasChoices("reply_at", "reply_by"))  # its name in the first releases
+    evidence: Text | None = Field(default=None, validation_alias=AliasChoices("evidence", "note"))
+    """How the customer agreed: a call, a message."""
 
     def objections(self, now: datetime) -> list[FieldError]:
-        return [FieldError(field="reply_by", code="due_in_past")] if self.reply_by <= now else []
+        return [FieldError(field="reply_at", code="due_in_past")] if self.reply_at <= now else []
 
 
 class AgreedReply(Form):
@@ -150,12 +189,16 @@ class Decision(Form):
         return [FieldError(field="reply_by", code="due_in_past")] if self.reply_by and self.reply_by <= now else []
 
 
-class Assist(Form):
+class AskDepartment(Form):
     """Another department, or another store, is asked. Repeatable, and no clock stops for it (handbook 1.2)."""
 
     department: Department
     store: Code | None = None
     question: Text
+
+    @property
+    def store_named(self) -> Code | None:
+        return self.store
 
     @property
     def unit(self) -> str:
@@ -165,12 +208,32 @@ class Assist(Form):
         return [FieldError(field="store", code="missing")] if self.department == "store" and not self.store else []
 
 
-class Answer(Form):
+class Assist(Form):
     """What the department, or the other store, says."""
 
     may = frozenset({Role.CONTACT, Role.STORE, Role.SPECIALIST, Role.MANAGER})
 
-    content: Text
+    answer: Text = Field(validation_alias=AliasChoices("answer", "content"))  # its name in the first releases
+
+
+class SignOff(Form):
+    """The manager's eye on what is closed without the customer: nobody was reached, or it was no complaint at all."""
+
+    may = frozenset({Role.MANAGER, Role.DIRECTOR})
+
+    approved: bool
+    note: Text | None = None
+
+    @property
+    def approves(self) -> bool:
+        return self.approved
+
+
+class Reclassify(Form):
+    """It is of another kind than it was taken for (5.2 E31). The clocks of that kind run from receipt, whatever passed."""
+
+    kind: Kind | Literal["junk"]
+    reason: Text
 
 
 class Refer(Form):
@@ -241,6 +304,10 @@ class Amend(Form):
     customer: Customer | None = None
     goods: Goods | None = None
     severity: Severity | None = None
+
+    @property
+    def can_be_reached(self) -> bool:
+        return self.customer is not None and self.customer.can_be_reached
 
     def objections(self, now: datetime) -> list[FieldError]:
         said = (self.content, self.demand, self.customer, self.goods, self.severity)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -27,6 +28,16 @@ def _of_ours(name: str, within: timedelta, *more: Rung) -> Promise:
     return Promise(name=name, within=within, basis="ours", ladder=ladder)
 
 
+class Question(BaseModel):
+    """A question of the satisfaction survey, and how it is answered: 1 to 5, yes or no, in words."""
+
+    code: str
+    zh: str
+    en: str
+    way: Literal["score", "yes_no", "text"]
+    required: bool = False
+
+
 class ComplaintTerms(BaseModel):
     """What a complaint is opened under besides its promises."""
 
@@ -37,6 +48,7 @@ class ComplaintTerms(BaseModel):
     refusals: int = 2
     """So many refused proposals, and the manager decides how it goes on."""
     zone: str = "Asia/Shanghai"
+    survey: tuple[Question, ...] = ()
     attempts: int = 3
     attempt_days: int = 2
     """Before a case is closed without reaching the customer: so many attempts, on so many days, on two channels at least."""
@@ -56,7 +68,7 @@ class ComplaintPromises(BaseModel):
     agreement: Promise = _of_ours("agreement", timedelta(hours=1))
     agreed_reply: Promise = _of_ours("agreed_reply", timedelta(hours=24))
     decision: Promise = _of_ours("decision", timedelta(hours=24))
-    answer: Promise = _of_ours("answer", timedelta(hours=24))
+    assist: Promise = _of_ours("assist", timedelta(hours=24))
     external_reply: Promise = _of_ours("external_reply", timedelta(hours=24))
     opinion: Promise = _of_ours("opinion", timedelta(hours=48))
     supplement: Promise = _of_ours("supplement", timedelta(hours=48))

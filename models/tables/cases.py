@@ -23,6 +23,8 @@ class CaseRow(SQLModel, table=True):
     """The business number: unique within its process for ever, also after the engine has forgotten the case."""
     state: str = "open"
     cycle: int = 1
+    first_cycle: int = 1
+    """The one it began with: not the first where it continues a case that was closed shortly before."""
     store: str | None = Field(default=None, index=True)
     region: str | None = Field(default=None, index=True)
     about: str | None = None
