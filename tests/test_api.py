@@ -656,7 +656,7 @@ async def test_a_locked_ledger_does_not_hold_up_who_only_reads(closed_office: Of
             writing = [
                 asyncio.create_task(store.post("/api/cases/complaint", json=office.complaint())) for _ in range(60)
             ]
-            await asyncio.sleep(0.2)
+            await eventually(lambda: office.house.database._one_at_a_time.locked())
             began = monotonic()
             assert (await store.get("/api/cases")).status_code == 200
             assert monotonic() - began < 1

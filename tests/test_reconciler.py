@@ -63,6 +63,24 @@ async def test_where_nothing_is_wrong_nothing_is_found(real_office: Office):
     assert await reconciled(real_office, everything=True) == []
 
 
+async def test_what_is_found_is_told_though_its_repair_is_cut_short(real_office: Office, monkeypatch):
+    office = real_office
+    case = await office.open()
+    await office.client.get_workflow_handle(case).terminate()
+    await listed(office, case, "Terminated")
+
+    async def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    reconciler = office.front.reconciler
+    monkeypatch.setattr(reconciler, "rebuild", killed)
+    with pytest.raises(KeyboardInterrupt):
+        await reconciler.round()
+    assert len(alarms(office, case)) == 1
+    assert await reconciled(office) == [(ENDED, case)]
+    assert len(alarms(office, case)) == 1, "and is not told again when it is repaired"
+
+
 async def test_a_terminated_run_goes_on_from_the_ledger(real_office: Office):
     office = real_office
     received = office.now() - timedelta(hours=25)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
@@ -454,6 +455,22 @@ def test_what_was_repaired_meanwhile_is_told_after_the_quiet(house: House, clock
         keep(session, "reconciler", [LOST], [], house.people, clock.now)
     assert news(house.database) == [(LOST, 1), (LOST, 2)]
     assert still_open(house) == []
+
+
+def test_what_is_to_be_repaired_is_told_before_and_gone_after(house: House, clock: Clock):
+    """Told twice it would be noise, and silent where whoever repairs is killed at it; within the quiet, told after it."""
+    for number in range(2):
+        found = Finding(LOST, case := opened(house, clock, number), clock.now, case)
+        for kinds, finding in (([LOST], found), ([], replace(found, repaired=True))):
+            with house.database.writing() as session:
+                keep(session, "reconciler", kinds, [finding], house.people, clock.now)
+            clock.go(SECOND)
+        assert still_open(house) == []
+    assert news(house.database) == [(LOST, 1)]
+    clock.go(alarms.QUIET)
+    with house.database.writing() as session:
+        keep(session, "reconciler", [LOST], [], house.people, clock.now)
+    assert news(house.database) == [(LOST, 1), (LOST, 1)]
 
 
 def test_an_outage_soon_after_another_is_told_though_no_round_succeeds_any_more(house: House, clock: Clock):

@@ -89,12 +89,13 @@ class Callback(Form):
     satisfaction: Annotated[int, Field(ge=1, le=5)] | None = Field(default=None, validate_default=True)
     comment: Text | None = None
     channel: Channel | None = None
-    survey: tuple[SurveyAnswer, ...] = ()
+    survey: tuple[SurveyAnswer, ...] | None = None
 
     def unfit(self, promises: Any) -> list[FieldError]:
         """The survey is the one of the policy that the case was opened under; what it requires is asked of whoever is reached."""
         questions = {question.code: question for question in promises.terms.survey}
-        asked = [answer.question for answer in self.survey]
+        answers = self.survey or ()
+        asked = [answer.question for answer in answers]
         known = {"known": ", ".join(questions)}
         wrong = [
             FieldError(field=f"survey.{n}.question", code="unknown_question", values=known)
@@ -102,7 +103,7 @@ class Callback(Form):
             else FieldError(field=f"survey.{n}.question", code="asked_twice")
             if answer.question in asked[:n]
             else FieldError(field=f"survey.{n}", code=f"answer_by_{questions[answer.question].way}")
-            for n, answer in enumerate(self.survey)
+            for n, answer in enumerate(answers)
             if answer.question not in questions
             or answer.question in asked[:n]
             or answer.way != questions[answer.question].way

@@ -28,7 +28,7 @@ class Finding:
     since: datetime
     case: str | None = None
     repaired: bool = False
-    """It was put right as soon as it was found."""
+    """It was put right as soon as it was found: still news, and gone."""
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -51,6 +51,8 @@ def keep(
     for alarm in session.exec(select(AlarmRow).where(is_open, col(AlarmRow.kind).in_(looked_at))):
         if alarm.key in found:
             del new[alarm.key]
+            if found[alarm.key].repaired:
+                alarm.cleared_at = alarm.raised_at
         elif (
             alarm.kind in kinds and alarm.raised_at < now
         ):  # another watch may have looked after us, and written before

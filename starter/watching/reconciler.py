@@ -63,18 +63,13 @@ class Reconciler:
 
         Raises RPCError or RuntimeError when the engine does not answer.
         """
-        findings = [await self._repaired(finding) async for finding in self.compare(everything)]
-        await asyncio.to_thread(self._keep, [*REPAIRED, *NAMED, UNREACHABLE], findings)
-        return findings
+        findings = [finding async for finding in self.compare(everything)]
+        return await self._kept_and_repaired([*REPAIRED, *NAMED, UNREACHABLE], findings)
 
     async def glance(self) -> list[Finding]:
         """What the engine itself says went wrong: runs ended from outside, and runs whose code fails."""
-        findings = [
-            *[await self._repaired(finding) async for finding in self._ended_lately()],
-            *[finding async for finding in self._wedged()],
-        ]
-        await asyncio.to_thread(self._keep, GLANCED, findings)
-        return findings
+        ended = [finding async for finding in self._ended_lately()]
+        return await self._kept_and_repaired(GLANCED, [*ended, *[finding async for finding in self._wedged()]])
 
     async def out_of_reach(self) -> None:
         """The engine does not answer. The next glance or round that succeeds clears this."""
@@ -214,6 +209,14 @@ class Reconciler:
             return set(session.exec(ids))
 
     # Repairing
+
+    async def _kept_and_repaired(self, kinds: Sequence[str], findings: list[Finding]) -> list[Finding]:
+        """Told first: whoever is killed while he repairs leaves nothing in silence."""
+        await asyncio.to_thread(self._keep, kinds, findings)
+        after = [await self._repaired(finding) for finding in findings]
+        if repaired := [finding for finding in after if finding.repaired]:
+            await asyncio.to_thread(self._keep, (), repaired)
+        return after
 
     async def _repaired(self, finding: Finding) -> Finding:
         if finding.kind not in REPAIRED or finding.case is None:

@@ -4,8 +4,8 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
-from time import monotonic
 from typing import TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -19,6 +19,7 @@ from temporalio.worker import Replayer
 import worker
 from settings import House
 from tests.fire.site import Site
+from tests.office import eventually
 from workflows import WORKFLOWS
 
 T = TypeVar("T")
@@ -97,18 +98,24 @@ class Engine:
 
     async def runs(self, case: str, expected: int) -> int:
         """How many runs of a case the engine lists; its list lags behind, so as many as expected are waited for."""
-        end = monotonic() + 5
-        while True:
+        found = 0
+
+        async def as_expected() -> bool:
+            nonlocal found
             found = len([run async for run in self._client.list_workflows(f"WorkflowId = '{case}'")])
-            if found == expected or monotonic() > end:
-                return found
-            await asyncio.sleep(0.05)
+            return found == expected
+
+        with suppress(AssertionError):
+            await eventually(as_expected, within=5)
+        return found
 
     async def has_forgotten(self, case: str) -> None:
         """It deletes when it has written down how far it is, which it does every half minute."""
-        async with asyncio.timeout(180):
-            while await self.status(case) != "UNKNOWN":  # noqa: ASYNC110 — it tells nobody
-                await asyncio.sleep(0.5)
+
+        async def gone() -> bool:
+            return await self.status(case) == "UNKNOWN"
+
+        await eventually(gone, within=180)
 
     async def forget(self, case: str) -> None:
         """As its retention does."""
