@@ -20,9 +20,8 @@ from activities import schema
 from activities.database import Database
 from activities.keys import KeyRing
 from activities.payloads import data_converter
-from activities.people import read_directory
+from activities.people import Organisation
 from models import policy
-from models.people import Directory
 
 TASK_QUEUE = "kefu"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -165,8 +164,8 @@ class House:
         return file
 
     @cached_property
-    def people(self) -> Directory:
-        return read_directory(self.settings.data / "directory.toml")
+    def people(self) -> Organisation:
+        return Organisation(self.database, self.keys, self.settings.data / "directory.toml")
 
     @property
     def engine_address(self) -> Path:

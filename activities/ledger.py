@@ -11,9 +11,11 @@ from temporalio import activity
 
 from activities.database import Database
 from activities.keys import COLUMN, KeyRing
-from models.people import Directory, Role
+from models.organisation import Wanted, Who
+from models.people import Role
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import (
+    Acknowledged,
     AnyEntry,
     Armed,
     CaseClosed,
@@ -47,7 +49,7 @@ class Ledger:
         self,
         database: Database,
         keys: KeyRing,
-        people: Directory,
+        people: Who,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
@@ -88,16 +90,16 @@ class Ledger:
                 return Fired(earlier=earlier)
             deadline = session.get_one(DeadlineRow, (due.case, due.task, due.generation, due.rung))
             task = session.get_one(TaskRow, (due.case, due.task))
-            if deadline.fired_at:
-                return Fired(at=deadline.fired_at)
+            if deadline.fired_at and deadline.hops >= due.hop:
+                return Fired(at=deadline.fired_at, climbs_at=_climbs(deadline, task), hops=deadline.hops)
             if task.state != "open" or task.generation != due.generation:
                 log.warning("rung.too_late", case=case.id, task=due.task)  # an attempt that was given up long ago
                 return Fired(at=due.now)
-            told = self._fire(session, case, task, deadline, due)
+            told = (self._climb if due.hop else self._fire)(session, case, task, deadline, due)
             case.last_instant = max(case.last_instant, due.now)
         for notice in told:
             log.info("notice", what=notice.what, to=notice.person, case=case.id, task=due.task)
-        return Fired(at=due.now)
+        return Fired(at=due.now, climbs_at=deadline.climbs_at, hops=deadline.hops)
 
     def _undecided(self, session: Session, due: DueRung) -> list[Submission]:
         waiting = session.exec(
@@ -113,7 +115,7 @@ class Ledger:
     ) -> list[NoticeRow]:
         """Write that a rung fired; returns who hears: the ladder's person, and of a breach the owner, too."""
         deadline.planned_at, deadline.fired_at, deadline.passed = due.planned_at, due.now, due.silent
-        deadline.person = task.owner if due.tell is Role.OWNER else self._who(due.tell, case)
+        deadline.person = task.owner if due.tell is Role.OWNER else self._who(session, due.tell, case, due.now)
         following = session.get(DeadlineRow, (due.case, due.task, due.generation, due.rung + 1))
         if following and deadline.after_seconds >= 0:  # the next one keeps its distance, and screens show it
             distance = timedelta(seconds=following.after_seconds - deadline.after_seconds)
@@ -133,6 +135,7 @@ class Ledger:
         deadline.delivered_at = max(due.now, self._clock())
         data = {"due_at": task.due_at.isoformat(), "owner": task.owner, "role": due.tell, "rung": due.rung}
         what = "reminder" if deadline.after_seconds < 0 else "overdue"
+        deadline.climbs_at = self._climbs_at(session, case, due, [deadline.person])
         heard = {task.owner: "breached"} if what == "overdue" else {}
         heard[deadline.person] = what
         told = [
@@ -150,6 +153,61 @@ class Ledger:
         ]
         session.add_all(told)
         return told
+
+    def _climb(
+        self, session: Session, case: CaseRow, task: TaskRow, deadline: DeadlineRow, due: DueRung
+    ) -> list[NoticeRow]:
+        """Nobody has acknowledged a breach: the next in line hears, if there is one left who has not."""
+        key = f"{case.id}/{due.task}/{due.generation}/{due.rung}"
+        deadline.hops, deadline.climbs_at = due.hop, None
+        told = list(
+            session.exec(
+                select(NoticeRow.person)
+                .where(NoticeRow.case_id == case.id, col(NoticeRow.what).in_(("overdue", "unacknowledged")))
+                .where(or_(NoticeRow.key == key, col(NoticeRow.key).startswith(f"{key}/", autoescape=True)))
+                .order_by(col(NoticeRow.id))
+            )
+        )
+        if deadline.acknowledged_at or not told:
+            return []
+        person = self._people.next_in_line(told[-1], told, self._wanted(session, case, due.now))
+        data = {"rung": due.rung, "generation": due.generation, "hop": due.hop, "before": told[-1], "person": person}
+        session.add(
+            EventRow(
+                case_id=case.id,
+                key=f"rung/{due.task}/{due.generation}/{due.rung}/{due.hop}",
+                kind="climbed",
+                task=due.task,
+                at=due.now,
+                data=data,
+            )
+        )
+        if person is None:
+            return []
+        deadline.climbs_at = self._climbs_at(session, case, due, [*told, person])
+        notice = NoticeRow(
+            person=person,
+            key=f"{key}/{due.hop}",
+            what="unacknowledged",
+            case_id=case.id,
+            task=due.task,
+            created_at=due.now,
+            delivered_at=max(due.now, self._clock()),
+            data={"due_at": task.due_at.isoformat(), "owner": task.owner, "before": told[-1], "rung": due.rung},
+        )
+        session.add(notice)
+        return [notice]
+
+    def _climbs_at(self, session: Session, case: CaseRow, due: DueRung, told: list[str]) -> datetime | None:
+        """Until when who heard last may acknowledge it: so much of his duty, or of every hour where it is urgent.
+
+        None where nobody need, and where nobody is above him.
+        """
+        if due.acknowledge is None:
+            return None
+        if self._people.next_in_line(told[-1], told, self._wanted(session, case, due.now)) is None:
+            return None
+        return due.now + due.acknowledge if due.urgent else self._people.answers_by(told[-1], due.now, due.acknowledge)
 
     # What follows from an entry
 
@@ -191,6 +249,9 @@ class Ledger:
                 if task.owner not in (entry.person, entry.by):
                     self._notify(session, case, entry, task.owner, "given_away", key, {"person": entry.person})
                 task.owner = entry.person
+            case Acknowledged(task=key):
+                deadline = session.get_one(DeadlineRow, (case.id, key, entry.generation, entry.rung))
+                deadline.acknowledged_at, deadline.acknowledged_by, deadline.climbs_at = entry.at, entry.by, None
             case CycleBegun(cycle=cycle):
                 case.cycle = cycle
             case Told():
@@ -206,7 +267,7 @@ class Ledger:
                 key=owed.task,
                 form=owed.form,
                 owner_role=owed.owner,
-                owner=self._who(owed.owner, case, owed.unit),
+                owner=self._who(session, owed.owner, case, owed.at, owed.unit),
                 owed_at=owed.at,
                 due_at=owed.due_at,
                 due_because=owed.because.model_dump(mode="json", exclude_none=True),
@@ -236,7 +297,7 @@ class Ledger:
     def _tell(self, session: Session, case: CaseRow, told: Told) -> None:
         task = self._task(session, case, told.task) if told.task else None
         owner = task.owner if task and told.to is Role.OWNER else None
-        person = told.person or owner or self._who(told.to, case)
+        person = told.person or owner or self._who(session, told.to, case, told.at)
         data = {"by": told.by, **({"due_at": task.due_at.isoformat()} if task else {})}
         self._notify(session, case, told, person, told.what, told.task, data, told.key)
 
@@ -319,13 +380,25 @@ class Ledger:
     def _task(self, session: Session, case: CaseRow, key: str) -> TaskRow:
         return session.get_one(TaskRow, (case.id, key))
 
-    def _who(self, role: Role, case: CaseRow, unit: str | None = None) -> str:
-        return self._people.resolve(role, case.id, case.region, case.store, unit, case.about)
+    def _who(self, session: Session, role: Role, case: CaseRow, at: datetime, unit: str | None = None) -> str:
+        return self._people.resolve(role, self._wanted(session, case, at, unit))
+
+    def _wanted(self, session: Session, case: CaseRow, at: datetime, unit: str | None = None) -> Wanted:
+        def load() -> dict[str, int]:
+            open_tasks = select(TaskRow.owner, func.count()).where(TaskRow.state == "open").group_by(TaskRow.owner)
+            return dict(session.exec(open_tasks).all())
+
+        place = {"region": case.region, "store": case.store, "unit": unit, "about": case.about}
+        return Wanted(case=case.id, at=at, process=case.process, load=load, **place)
 
     def _kept(self, session: Session, recording: Recording) -> dict[str, dict[str, Any]]:
         keys = [entry.key for entry in recording.entries]
         rows = session.exec(select(EventRow).where(EventRow.case_id == recording.case, col(EventRow.key).in_(keys)))
         return {row.key: row.data for row in rows}
+
+
+def _climbs(deadline: DeadlineRow, task: TaskRow) -> datetime | None:
+    return deadline.climbs_at if task.state == "open" and task.generation == deadline.generation else None
 
 
 def locked(session: Session, case: str) -> CaseRow:

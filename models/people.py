@@ -1,13 +1,11 @@
 """Who works here: roles, people, stores, and how a role becomes a person (handbook 1.2)."""
 
-import hashlib
 from enum import StrEnum
-from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict
 
-from models.words import LANGUAGES, say
+from models.duty import Hours, Roster
+from models.words import Language
 
 
 class Role(StrEnum):
@@ -19,6 +17,8 @@ class Role(StrEnum):
     SPECIALIST = "specialist"
     MANAGER = "manager"
     DIRECTOR = "director"
+    GENERAL_MANAGER = "general_manager"
+    """Approves what is beyond the director; in no ladder (5.2 E36)."""
     SUPERVISOR = "supervisor"
     """Of a region's stores."""
     CONTACT = "contact"
@@ -48,6 +48,17 @@ class Person(BaseModel):
     store: str | None = None
     department: str | None = None
     """Of a department's contact: merchandise, brand, logistics, training, administration."""
+    specialities: tuple[str, ...] = ()
+    """The processes that are his rather than others' (handbook 1.2: the five posts); none, and all are."""
+    deputies: tuple[str, ...] = ()
+    """Who stands in for him, the first one who is there."""
+    roster: Roster | None = None
+    """His hours; None where every hour is one."""
+    channels: tuple[str, ...] = ()
+    """Where he reads notices besides the inbox, the first one first: addresses as the post knows them."""
+    quiet: Hours | None = None
+    """Hours in which reminders wait."""
+    language: Language = "zh"
 
     def may_see(self, store: str | None, region: str | None) -> bool:
         """Whether the cases of a store are his to see. A department's contact sees those in which he is asked, no others."""
@@ -72,71 +83,3 @@ class Store(BaseModel):
     code: str
     name: str
     region: str
-
-
-class Directory(BaseModel):
-    """The people and stores of the chain, small enough to be one file until the organisation is data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    stores: tuple[Store, ...] = ()
-    people: tuple[Person, ...]
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> Self:
-        ids = [person.id for person in self.people]
-        codes = {store.code for store in self.stores}
-        for twice in {known for known in ids if ids.count(known) > 1}:
-            raise _unfit("person_twice", id=twice)
-        for person in self.people:
-            if person.role in (Role.OWNER, Role.SYSTEM):
-                raise _unfit("nobody_is_owner", id=person.id)
-            if person.role is Role.STORE and person.store is None:
-                raise _unfit("store_without_store", id=person.id)
-            if person.store and person.store not in codes:
-                raise _unfit("store_of_nobody", id=person.id, store=person.store)
-        for needed in (Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR, Role.ADMINISTRATOR):
-            if not any(person.role is needed for person in self.people):
-                raise _unfit("nobody_is", needed=needed.value)
-        return self
-
-    def person(self, id: str) -> Person | None:
-        return next((person for person in self.people if person.id == id), None)
-
-    def name(self, id: str) -> str:
-        """How a person is called; somebody who is gone by his id."""
-        person = self.person(id)
-        return person.name if person else id
-
-    def store(self, code: str | None) -> Store | None:
-        return next((known for known in self.stores if known.code == code), None)
-
-    def region(self, store: str | None) -> str | None:
-        known = self.store(store)
-        return known.region if known else None
-
-    def resolve(
-        self,
-        role: Role,
-        case: str,
-        region: str | None,
-        store: str | None,
-        unit: str | None = None,
-        about: str | None = None,
-    ) -> str:
-        """The person who plays a role for a case: of the unit, the store or the region first, spread evenly by case id.
-
-        Never the employee the case is `about`: where nobody else plays the role, his superior does.
-        """
-        able = [person for person in self.people if person.role is role and person.id != about]
-        if unit:
-            able = [person for person in able if unit in (person.department, person.store)]
-        if not able and role in SUPERIOR:
-            return self.resolve(SUPERIOR[role], case, region, store, about=about)
-        local = [person for person in able if region in person.regions or (store and person.store == store)]
-        choice = local or able or [person for person in self.people if person.role is Role.ADMINISTRATOR]
-        return choice[int(hashlib.sha256(case.encode()).hexdigest(), 16) % len(choice)].id
-
-
-def _unfit(code: str, **values: str) -> PydanticCustomError:
-    """What does not hold together, in both languages: whoever edits the file may read either."""
-    return PydanticCustomError(code, " · ".join(say("field", code, language, **values) for language in LANGUAGES))

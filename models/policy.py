@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from models.people import Role
 from models.tasks import Process, Promise
 
 SHIPPED = Path(__file__).with_name("policy.toml")
@@ -41,8 +42,20 @@ def _read(path: Path) -> dict[str, Any]:
 def promises(process: Process, path: Path = SHIPPED) -> BaseModel:
     """The promises and terms a case of this process opens under. ValidationError names the number that does not hold."""
     section = _read(path)[process.name]
-    promised = {name: {"name": name, **promise} for name, promise in section["promises"].items()}
+    patience = _read(path).get("escalation", {}).get("acknowledge")
+    promised = {
+        name: {"name": name, **promise, "ladder": [_rung(rung, patience) for rung in promise["ladder"]]}
+        for name, promise in section["promises"].items()
+    }
     return process.promises.model_validate(promised | ({"terms": section["terms"]} if "terms" in section else {}))
+
+
+def _rung(rung: list[str], patience: str | None) -> list[str | None]:
+    """A rung as it is frozen into a case: with how long the one who hears of a breach has to acknowledge."""
+    when, who, *said = rung
+    within: list[str | None] = [*said]
+    is_breach = not when.startswith("-") and who != Role.OWNER
+    return [when, who, *(within or [patience if is_breach else None])]
 
 
 def each(promises: BaseModel) -> Iterator[Promise]:

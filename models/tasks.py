@@ -24,6 +24,8 @@ class Rung(NamedTuple):
 
     after: timedelta
     tell: Role
+    acknowledge: timedelta | None = None
+    """So much of his duty whoever hears of a breach has, to say that he has heard; then the next in line hears. None: nobody else does."""
 
     @property
     def is_reminder(self) -> bool:
@@ -193,14 +195,47 @@ class Reassign(Form):
     reason: Text
 
 
+class HandOver(Form):
+    """A task offered to a colleague by whoever owns it. It stays the owner's until the other accepts; its clock runs on."""
+
+    may = frozenset({Role.SPECIALIST, Role.MANAGER, Role.SUPERVISOR, Role.CONTACT})
+
+    task: Code
+    person: Code
+    note: Text
+
+
+class Accept(Form):
+    """I take the task that was offered to me."""
+
+    may = HandOver.may
+
+    task: Code
+
+
+class Acknowledge(Form):
+    """I have heard, and see to it: nobody else need hear before the next rung of the ladder (handbook D-12)."""
+
+    may = frozenset(Role) - {Role.OWNER, Role.SYSTEM, Role.ADMINISTRATOR}
+
+    rung: Code
+    """The task that is overdue, or the very rung of it: `reply`, `reply/0/1`."""
+    comment: Text | None = None
+
+    @property
+    def task(self) -> str:
+        return self.rung.partition("/")[0]
+
+
 class Closed(Form):
     """The case was closed before it came here. Nobody hands this in: it is the end of a past."""
 
     may = frozenset()
 
 
-EVERY_CASE: tuple[type[Form], ...] = (Extend, Reassign)
-"""The acts every process takes."""
+EVERY_CASE: tuple[type[Form], ...] = (Extend, Reassign, HandOver, Accept, Acknowledge)
+"""The acts every process takes, each about one task."""
+EveryCase = Extend | Reassign | HandOver | Accept | Acknowledge
 
 
 class Past(Private):
@@ -386,6 +421,19 @@ class TaskReassigned(Entry):
         return f"reassigned/{self.submission}"
 
 
+class Acknowledged(Entry):
+    """Somebody who was told of a breach sees to it."""
+
+    kind: Literal["acknowledged"] = "acknowledged"
+    task: str
+    generation: int
+    rung: int
+
+    @property
+    def key(self) -> str:
+        return f"acknowledged/{self.task}/{self.generation}/{self.rung}"
+
+
 class Noted(Entry):
     """Something worth a line in the timeline that changes no task."""
 
@@ -453,6 +501,7 @@ AnyEntry = Annotated[
     | TaskWithdrawn
     | TaskMoved
     | TaskReassigned
+    | Acknowledged
     | Noted
     | Sent
     | CycleBegun
@@ -483,6 +532,12 @@ class DueRung(BaseModel):
     now: datetime
     silent: bool
     """A reminder whose due time has passed: kept for the record, told to nobody."""
+    acknowledge: timedelta | None = None
+    """How long whoever hears has before the next in line does."""
+    urgent: bool = False
+    """Every hour counts, on duty or not."""
+    hop: int = 0
+    """Nobody has acknowledged the rung: which time it climbs. 0 for the rung itself."""
     known: list[str]
 
 
@@ -491,3 +546,6 @@ class Fired(BaseModel):
 
     at: datetime | None = None
     earlier: list[Submission] = []
+    climbs_at: datetime | None = None
+    """When the next in line hears, unless somebody acknowledges before."""
+    hops: int = 0

@@ -72,7 +72,7 @@ class Front:
         Raises ValueError with the file and the reason.
         """
         policy.check(PROCESSES.values(), house.settings.policy)
-        _ = house.people
+        _ = house.people.now
         if house.database.is_sqlite and not Path(str(house.database.url.database)).exists():
             return
         schema.check(house.database)

@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-from models.people import Directory, Person
+from models.organisation import Who
+from models.people import Person
 from starter.refusals import NotFound, Refused
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
@@ -63,7 +64,7 @@ def rows() -> list[SampleSubmission]:
 async def fill(
     submissions: Submissions,
     relay: Relay,
-    people: Directory,
+    people: Who,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> int:
     """Send the day through the same functions as every door. Returns how many cases this call opened.
@@ -89,7 +90,7 @@ async def fill(
 class _Desk:
     submissions: Submissions
     relay: Relay
-    people: Directory
+    people: Who
     clock: Callable[[], datetime]
 
     async def open(self, row: SampleSubmission) -> Receipt:

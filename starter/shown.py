@@ -22,6 +22,11 @@ class RungView(BaseModel):
     system_was_late: bool
     delivered_at: datetime | None
     acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    climbs_at: datetime | None
+    """When the next in line hears, unless somebody acknowledges before."""
+    hops: int
+    """How often it has climbed."""
 
 
 class TaskView(BaseModel):

@@ -17,9 +17,10 @@ from activities.keys import COLUMN, KeyRing
 from activities.ledger import as_submission, locked, other_case
 from models import policy
 from models.forms import LEDGER, Case, Form, Private
-from models.people import Directory, Person, Role
+from models.organisation import Who
+from models.people import Person, Role
 from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow, TaskRow
-from models.tasks import OPENING, Opened, Past, Process, Reassign, Refusal, Submission
+from models.tasks import OPENING, Acknowledge, HandOver, Opened, Past, Process, Reassign, Refusal, Submission
 from starter import customers
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
@@ -63,7 +64,7 @@ class Submissions:
         self,
         database: Database,
         keys: KeyRing,
-        people: Directory,
+        people: Who,
         clock: Callable[[], datetime],
         policy_file: Path = policy.SHIPPED,
     ) -> None:
@@ -205,6 +206,10 @@ class Submissions:
             *_no_such_other(session, case, form),
         ]:
             raise Invalid(errors)
+        if isinstance(form, HandOver) and not self._is_open_of(session, case, form.task, by.id):
+            raise Forbidden("not_your_task", task=form.task)
+        if isinstance(form, Acknowledge) and not self._may_acknowledge(session, case, form, by):
+            raise Forbidden("not_told")
         if isinstance(form, Reassign) and self._is_theirs(session, case, form):
             raise Conflict("already_theirs", task=form.task, person=form.person)
         recorded_at = max(now, case.last_instant + timedelta.resolution)
@@ -282,7 +287,7 @@ class Submissions:
 
     def _unfit_person(self, process: Process, form: Form) -> list[FieldError]:
         """A task is given only to somebody we know, who may hand its form in."""
-        if not isinstance(form, Reassign):
+        if not isinstance(form, Reassign | HandOver):
             return []
         person = self._people.person(form.person)
         if person is None:
@@ -292,11 +297,22 @@ class Submissions:
             return [FieldError(field="person", code="unfit_person", values={"person": form.person, "form": task.form})]
         return []
 
+    def _may_acknowledge(self, session: Session, case: CaseRow, form: Acknowledge, by: Person) -> bool:
+        """Whoever was told of it, and his superiors."""
+        told = select(NoticeRow.id).where(NoticeRow.case_id == case.id, NoticeRow.task == form.task)
+        of_him = told.where(
+            NoticeRow.person == by.id, col(NoticeRow.what).in_(("overdue", "unacknowledged", "breached"))
+        )
+        return by.role in (Role.MANAGER, Role.DIRECTOR) or session.exec(of_him.limit(1)).first() is not None
+
     def _is_theirs(self, session: Session, case: CaseRow, form: Reassign) -> bool:
         """Whether the task is that person's already: certain only where nothing sent before is still to be decided."""
-        task = session.get(TaskRow, (case.id, form.task))
         undecided = session.exec(_submissions(case).where(SubmissionRow.state == "pending").limit(1)).first()
-        return task is not None and undecided is None and task.state == "open" and task.owner == form.person
+        return undecided is None and self._is_open_of(session, case, form.task, form.person)
+
+    def _is_open_of(self, session: Session, case: CaseRow, task: str, person: str) -> bool:
+        row = session.get(TaskRow, (case.id, task))
+        return row is not None and row.state == "open" and row.owner == person
 
     def _add(
         self,

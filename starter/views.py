@@ -10,7 +10,8 @@ from sqlmodel import Session, and_, col, func, or_, select
 from activities.keys import KeyRing
 from activities.ledger import unsealed
 from models.forms import FieldError
-from models.people import Directory, Person, Role
+from models.organisation import Directory, Who
+from models.people import Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language, say
@@ -23,7 +24,7 @@ HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
 SHOWN_TO_THE_ASKED = ("ask_department", "assist")
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-NOBODY = Directory.model_construct(people=())
+NOBODY: Who = Directory.model_construct(people=())
 INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
 """Names under which the ledger's documents hold instants, UTC."""
 
@@ -38,7 +39,7 @@ class Views:
         zone: ZoneInfo,
         reader: Person,
         now: datetime,
-        people: Directory = NOBODY,
+        people: Who = NOBODY,
     ) -> None:
         self._session = session
         self._keys = keys
@@ -46,6 +47,11 @@ class Views:
         self._reader = reader
         self._now = now
         self._people = people
+
+    @property
+    def session(self) -> Session:
+        """For the views of other rooms."""
+        return self._session
 
     def find(self, name: str) -> str:
         """The id of the case that a reader means by its id or business number. Conflict where that is several cases."""
@@ -250,7 +256,7 @@ class Views:
             **row.data.get("values", {}),
             **spoken(row.data, self._zone),
         }
-        values |= {who: self._people.name(values[who]) for who in ("owner", "person", "by") if who in values}
+        values |= {who: self._people.name(values[who]) for who in ("owner", "person", "by", "before") if who in values}
         if row.what == "alarm":
             values |= {"what": say("alarm", row.data["alarm"], language), "cases": " ".join(row.data["cases"])}
         if row.what == "refused":
@@ -358,6 +364,9 @@ class Views:
             system_was_late=row.system_was_late,
             delivered_at=self._here(row.delivered_at),
             acknowledged_at=self._here(row.acknowledged_at),
+            acknowledged_by=row.acknowledged_by,
+            climbs_at=self._here(row.climbs_at),
+            hops=row.hops,
         )
 
     def _here(self, instant: datetime | None) -> Any:

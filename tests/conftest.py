@@ -18,7 +18,7 @@ from activities import schema
 from activities.database import Database
 from activities.keys import KeyRing
 from activities.payloads import data_converter
-from models.people import Directory
+from models.organisation import Directory
 from settings import House, Settings
 from starter.machine.server import EmbeddedServer, find_binary
 from tests import postgres as real

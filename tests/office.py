@@ -17,10 +17,12 @@ import worker
 from activities.ledger import Ledger
 from activities.payloads import data_converter
 from models.forms import Form
+from models.organisation import Directory
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
 from starter import api
 from starter.front import Front
+from starter.organisation import versions
 from starter.submissions import Receipt
 from workflows import PROCESSES, WORKFLOWS
 from workflows.desk import Desk
@@ -112,6 +114,12 @@ class Office:
     async def _read_clock(self) -> None:
         if self.env:
             self._ahead = await self.env.get_current_time() - datetime.now(UTC)
+
+    def organise(self, directory: Directory, by: str) -> None:
+        """Another organisation from now on, as its door writes it."""
+        with self.house.database.writing() as session:
+            versions.keep(session, self.house.keys, directory, self.front.actor(by), "loaded", self.now(), None)
+        self.house.people.refresh()
 
     # What people do
 

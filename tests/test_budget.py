@@ -82,7 +82,10 @@ class Meter:
             event.listen(engine, "commit", self._note_commit)
 
     def _note_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("BEGIN"):
+        of_an_act = not statement.startswith("BEGIN") and "FROM organisation" not in " ".join(statement.split())
+        if (
+            of_an_act
+        ):  # whether somebody has changed the organisation is asked once a second, whatever is done meanwhile
             self._statements.append(" ".join(statement.split()))
 
     def _note_commit(self, _connection: Any) -> None:

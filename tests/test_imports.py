@@ -19,7 +19,7 @@ from activities.database import Database
 from activities.keys import COLUMN, KeyRing
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint
-from models.people import Directory
+from models.organisation import Directory
 from models.tables import CaseRow, SubmissionRow
 from starter.spreadsheets.imports import (
     CannotImport,

@@ -50,10 +50,12 @@ from models.tables import (
     CaseRow,
     DeadlineRow,
     EventRow,
+    HandOverRow,
     LibraryChangeRow,
     LibraryRow,
     LibraryWordRow,
     NoticeRow,
+    OrganisationRow,
     SearchRow,
     SubmissionRow,
     TaskRow,
@@ -308,6 +310,9 @@ def full(house: House) -> dict[str, list[Any]]:
         session.add(LibraryChangeRow(entry=entry.id, version=1, at=due, by="lin", what="added", data={}))
         session.add(LibraryWordRow(word="开线", entry=entry.id, weight=1))
         what = {"kind": "image/jpeg", "size": 1, "digest": "test:-", "sealed": house.keys.seal(b"{}", COLUMN, "file")}
+        org = OrganisationRow(version=1, at=due, by="admin", what="loaded", sealed=b"-", key="test")
+        given = HandOverRow(absence="lin", case_id=case, task="reply", deputy="chen", at=due, by="wang")
+        session.add_all([org, given])
         session.add(AttachmentRow(id="file", case_id=case, by="lin", role="specialist", at=due, **what))
     found = contents(house.database)
     assert {name for name, rows in found.items() if not rows} == {"archive"}

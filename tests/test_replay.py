@@ -189,7 +189,9 @@ async def answered_while_the_worker_was_away(office: Office) -> str:
     case = await office.open(received_at=(office.now() - 24 * HOUR + SECOND).isoformat())
     await office.worker_leaves()
     due = office.tasks(case)["reply"].due_at
+    office.clock_stands_at(due - timedelta.resolution)
     office.commit(case, "reply", content="及时")
+    office.clock_runs()
     await eventually(lambda: office.now() > due)
     await office.worker_comes()
     await office.relay.deliver(case)

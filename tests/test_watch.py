@@ -34,7 +34,8 @@ from models import policy
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint
 from models.complaint.past import ComplaintPast
-from models.people import Directory, Person, Role
+from models.organisation import Directory
+from models.people import Person, Role
 from models.tables import AlarmRow, CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
 from models.words import knows
 from settings import House, Settings

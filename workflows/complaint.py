@@ -309,6 +309,10 @@ class ComplaintWorkflow(Desk):
         )
 
     @property
+    def is_urgent(self) -> bool:
+        return self.case.is_major or any(amended.severity == "major" for amended in self.amendments)
+
+    @property
     def edition(self) -> int:
         return self.promises.terms.edition
 

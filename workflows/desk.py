@@ -15,6 +15,9 @@ from models.forms import Bundle, Form, Stamp
 from models.people import Role
 from models.tasks import (
     OPENING,
+    Accept,
+    Acknowledge,
+    Acknowledged,
     AnyEntry,
     Because,
     C,
@@ -24,7 +27,9 @@ from models.tasks import (
     Closed,
     CycleBegun,
     DueRung,
+    EveryCase,
     Extend,
+    HandOver,
     Noted,
     Opened,
     Outcome,
@@ -62,6 +67,7 @@ class Desk:
     def __init__(self) -> None:
         self._owed: dict[str, Owed[Any]] = {}
         self._ahead: list[Form] = []  # forms of a bundle whose tasks are still to come
+        self._offers: dict[str, str] = {}  # tasks that their owners would give to somebody
         self._outcomes: dict[str, Outcome] = {}
         self._anchors: dict[datetime, str] = {}
         self._refused: dict[str, Refusal] = {}  # what the ledger does not know yet
@@ -258,6 +264,11 @@ class Desk:
         """What the process has against a form that the desk would take: authority, mostly."""
         return None
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether every hour counts, on duty or not."""
+        return False
+
     def answers(self, form: type[F]) -> list[F]:
         """Every form of a kind that was handed in, in order."""
         return [owed.answer for owed in self._owed.values() if owed.form is form and owed.answer]
@@ -330,8 +341,19 @@ class Desk:
             case Extend(task=key, due_at=due_at):
                 self._move(self._owed[key], due_at)
             case Reassign(task=key, person=person):
-                self._journal.append(TaskReassigned(task=key, person=person, **self._by))
+                self._reassign(key, person)
                 self._journal.append(Told(what="assigned", to=Role.OWNER, person=person, task=key, **self._by))
+            case HandOver(task=key, person=person):
+                self._offers[key] = person
+                self._journal.append(Told(what="offered", to=Role.OWNER, person=person, task=key, **self._by))
+            case Accept(task=key):
+                self._reassign(key, self._cause.by)
+            case Acknowledge(task=key):
+                owed = self._owed[key]
+                assert owed.breached is not None
+                owed.climbs_at = None
+                heard = Acknowledged(task=key, generation=owed.generation, rung=owed.breached, **self._by)
+                self._journal.append(heard)
             case Closed():
                 self.end(HISTORY)
             case Bundle():
@@ -356,8 +378,8 @@ class Desk:
         model = type(form)
         if model is Closed:
             return None
-        if isinstance(form, Extend | Reassign):
-            return self._objection_to_act(form)
+        if isinstance(form, EveryCase):
+            return self._objection_to_act(form, submission.by)
         parts = form.now() if isinstance(form, Bundle) else [] if self._is_act(model) else [form]
         task = submission.task and self.process.key_now(submission.task) if model in self.process.forms else None
         against = (self._objection_to_form(part.form, task) or self.objection(part, submission.role) for part in parts)
@@ -368,14 +390,19 @@ class Desk:
         model = self.process.recordable.get(self.process.name_now(submission.form, submission.outline))
         return model.model_validate(submission.outline, extra="ignore") if model else None
 
-    def _objection_to_act(self, act: Form) -> Refusal | None:
+    def _objection_to_act(self, act: EveryCase, by: str) -> Refusal | None:
+        owed = self._owed.get(act.task)
+        if owed is None:
+            return Refusal(code="no_such_task", values={"task": act.task})
+        if not owed.is_open:
+            return Refusal(code="already_done", values={"task": act.task})
         match act:
-            case Extend(task=key) | Reassign(task=key) if key not in self._owed:
-                return Refusal(code="no_such_task", values={"task": key})
-            case Extend(task=key) | Reassign(task=key) if not self._owed[key].is_open:
-                return Refusal(code="already_done", values={"task": key})
-            case Extend(task=key, due_at=due_at) if due_at <= self._owed[key].due:
-                return Refusal(code="not_later", values={"task": key, "due_at": self._owed[key].due.isoformat()})
+            case Accept() if self._offers.get(act.task) != by:
+                return Refusal(code="not_offered", values={"task": act.task})
+            case Acknowledge() if owed.breached is None:
+                return Refusal(code="nothing_to_acknowledge", values={"task": act.task})
+            case Extend(due_at=due_at) if due_at <= owed.due:
+                return Refusal(code="not_later", values={"task": act.task, "due_at": owed.due.isoformat()})
         return None
 
     def _objection_to_form(self, form: str, task: str | None) -> Refusal | None:
@@ -406,6 +433,10 @@ class Desk:
     @property
     def _stamp(self) -> Stamp:
         return Stamp(by=self._cause.by, role=self._cause.role, at=self._cause.at, submission=self._cause.id)
+
+    def _reassign(self, key: str, person: str) -> None:
+        self._offers.pop(key, None)
+        self._journal.append(TaskReassigned(task=key, person=person, **self._by))
 
     def _move(self, owed: Owed[Any], due_at: datetime) -> None:
         owed.move(Change(due_before=owed.due, due_at=due_at, by=self._cause.by, submission=self._cause.id))
@@ -464,6 +495,10 @@ class Desk:
         while not self._closed and (rung := self._next_rung()) and rung[0] < instant:
             planned_at, key, generation = rung
             owed = self._owed[key]
+            climbs = owed.climbs
+            nth = owed.breached if climbs else owed.rung
+            assert nth is not None
+            told = owed.ladder[nth]
             foreign = bool(self._past) and self._entered_at is not None and planned_at < self._entered_at
             now = planned_at if foreign else max(workflow.now(), planned_at)
             fired = await self._in_ledger(
@@ -472,16 +507,21 @@ class Desk:
                     case=workflow.info().workflow_id,
                     task=key,
                     generation=generation,
-                    rung=owed.rung,
-                    tell=owed.ladder[owed.rung].tell,
+                    rung=nth,
+                    tell=told.tell,
                     planned_at=planned_at,
                     now=now,
-                    silent=foreign or (owed.ladder[owed.rung].is_reminder and owed.due <= now),
+                    silent=foreign or (told.is_reminder and owed.due <= now),
+                    acknowledge=told.acknowledge,
+                    urgent=self.is_urgent,
+                    hop=owed.hops + 1 if climbs else 0,
                     known=list(self._outcomes),
                 ),
             )
-            if fired.at:
-                owed.fired(fired.at)
+            if fired.at and climbs:
+                owed.climbs_at, owed.hops = fired.climbs_at, owed.hops + 1
+            elif fired.at:
+                owed.fired(fired.at, fired.climbs_at, fired.hops)
             for submission in fired.earlier:  # and between them, too, what was planned comes first
                 await self._fire_before(submission.at)
                 await self._take(submission)

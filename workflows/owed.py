@@ -65,6 +65,9 @@ class Owed(Generic[F]):
         self.generation = 0
         self.rung = 0
         self.escalated_at: datetime | None = None
+        self.breached: int | None = None  # the last rung that told of a breach
+        self.climbs_at: datetime | None = None
+        self.hops = 0
         self.answer: F | None = None
         self.met = False
         self.withdrawn = False
@@ -85,7 +88,18 @@ class Owed(Generic[F]):
 
     @property
     def next_rung_at(self) -> datetime | None:
-        return self.planned(self.rung) if self.is_open and self.rung < len(self.ladder) else None
+        """When the next one fires, or the last one climbs because nobody has acknowledged it."""
+        if not self.is_open:
+            return None
+        planned = [self.planned(self.rung)] if self.rung < len(self.ladder) else []
+        return min([*planned, *([self.climbs_at] if self.climbs_at else [])], default=None)
+
+    @property
+    def climbs(self) -> bool:
+        """Whether what comes next is somebody further up hearing of the last breach."""
+        return self.climbs_at is not None and (
+            self.rung >= len(self.ladder) or self.climbs_at < self.planned(self.rung)
+        )
 
     def armed(self) -> list[Armed]:
         return [
@@ -97,8 +111,10 @@ class Owed(Generic[F]):
         """Who has heard of the one before does not hear again."""
         self.rung, self.escalated_at = before.rung, before.escalated_at
 
-    def fired(self, at: datetime) -> None:
+    def fired(self, at: datetime, climbs_at: datetime | None, hops: int) -> None:
         self.escalated_at = None if self.ladder[self.rung].is_reminder else at
+        self.breached = None if self.ladder[self.rung].is_reminder else self.rung
+        self.climbs_at, self.hops = climbs_at, hops
         self.rung += 1
 
     def move(self, change: Change) -> None:
@@ -106,7 +122,7 @@ class Owed(Generic[F]):
         self.because = self.because.model_copy(update={"changes": [*self.because.changes, change]})
         self.due = change.due_at
         self.generation += 1
-        self.escalated_at = None
+        self.escalated_at = self.breached = self.climbs_at = None
         gone = (rung.is_reminder and self.due + rung.after <= self._desk.instant for rung in self.ladder)
         self.rung = sum(
             gone

@@ -13,6 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
+from models.tables.people import HandOverRow, OrganisationRow
 from models.tables.shelf import (
     WORD,
     AttachmentRow,
@@ -34,10 +35,12 @@ __all__ = [
     "CustomerRow",
     "DeadlineRow",
     "EventRow",
+    "HandOverRow",
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
     "NoticeRow",
+    "OrganisationRow",
     "SearchRow",
     "SubmissionRow",
     "TaskRow",

@@ -141,6 +141,11 @@ class DeadlineRow(SQLModel, table=True):
     """A reminder that was overtaken by its due time: kept, and told to nobody."""
     delivered_at: datetime | None = None
     acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    climbs_at: datetime | None = None
+    """When the next in line hears, unless somebody acknowledges before; None where nobody is left, or nobody need."""
+    hops: int = 0
+    """How often it has climbed."""
 
     @property
     def system_was_late(self) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from models.people import Directory
+from models.organisation import Who
 from models.words import say
 from starter.commands.terminal import LANGUAGE, As, Data, out, rest_of, table_of, with_front, word
 from starter.commands.work import Cursor, Limit, filled, say_line, title_of
@@ -28,7 +28,7 @@ def library(
 ) -> None:
     """案例资料库 · looks for cases that were solved: kefu library 褪色"""
 
-    async def act(front: Front) -> tuple[Entries | WholeEntry, Directory]:
+    async def act(front: Front) -> tuple[Entries | WholeEntry, Who]:
         def look(views: Any) -> Entries | WholeEntry:
             shelves = LibraryViews(views)
             if entry:
@@ -52,7 +52,7 @@ def library(
 def agenda(by: As, limit: Limit = 50, cursor: Cursor = None, data: Data = None) -> None:
     """周五例会的议题 · what waits for the Friday meeting."""
 
-    async def act(front: Front) -> tuple[Agenda, Directory]:
+    async def act(front: Front) -> tuple[Agenda, Who]:
         def look(views: Any) -> Agenda:
             return LibraryViews(views).agenda(limit=limit, cursor=cursor, language=LANGUAGE)
 
@@ -81,7 +81,7 @@ def customer(
     """查找顾客的工单 · a customer's cases, by exactly one number: kefu customer --phone 138-0000-0001"""
     given = {"phone": phone, "card": card, "receipt": receipt, "email": email}
 
-    async def act(front: Front) -> tuple[Found, Directory]:
+    async def act(front: Front) -> tuple[Found, Who]:
         wanted = filled(Wanted, {name: value for name, value in given.items() if value is not None} | page)
         return await search(front, front.actor(by), wanted, LANGUAGE), front.house.people
 
@@ -94,12 +94,12 @@ def customer(
     rest_of(found)
 
 
-def _cells_of(entry: EntryView, people: Directory) -> list[str]:
+def _cells_of(entry: EntryView, people: Who) -> list[str]:
     tags = " ".join(entry.tags)
     return [str(entry.entry), entry.title, tags, people.name(entry.author), f"{entry.changed_at:%Y-%m-%d}"]
 
 
-def _show(entry: WholeEntry, people: Directory) -> None:
+def _show(entry: WholeEntry, people: Who) -> None:
     say_line(f"{word('entry')} {entry.entry}  {entry.title}  {word('number')} {entry.number}")
     say_line(f"  {word('tags')}: {' '.join(entry.tags)}")
     for part in ("problem", "solution"):

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
-from models.people import Directory, Role
+from models.organisation import Who
+from models.people import Role
 from models.tasks import OPENING
 from models.words import say
 from settings import House
@@ -100,7 +101,7 @@ def tasks(
 ) -> None:
     """待办列表：专员看自己的，其他人看全部 · tasks, the soonest due first: a specialist's own, else everybody's."""
 
-    async def act(front: Front) -> tuple[Page[TaskView], Directory]:
+    async def act(front: Front) -> tuple[Page[TaskView], Who]:
         actor = front.actor(by)
         whose = owner or (actor.id if actor.role is Role.SPECIALIST and not everybody else None)
         page = await front.look(actor, lambda views: views.tasks(owner=whose, state=state, limit=limit, cursor=cursor))
@@ -156,7 +157,7 @@ def cases(
 ) -> None:
     """工单列表 · cases, the soonest due first."""
 
-    async def act(front: Front) -> tuple[Page[CaseSummary], Directory]:
+    async def act(front: Front) -> tuple[Page[CaseSummary], Who]:
         actor = front.actor(by)
         page = await front.look(
             actor, lambda views: views.cases(q=q, state=state, owner=owner, limit=limit, cursor=cursor)
@@ -175,13 +176,13 @@ def cases(
 # How it is shown
 
 
-def title_of(case: CaseSummary | TaskView, people: Directory) -> str:
+def title_of(case: CaseSummary | TaskView, people: Who) -> str:
     """What a case is about, with nothing of the customer: its process and the store."""
     store = people.store(case.store)
     return " · ".join([word(case.process), *([store.name if store else case.store] if case.store else [])])
 
 
-def cells_of(task: TaskView, people: Directory) -> list[str]:
+def cells_of(task: TaskView, people: Who) -> list[str]:
     state = word("overdue") if task.overdue and task.state == "open" else word(task.state)
     if task.state == "open" and not task.possible:
         state += f" · {word('not_possible')}"
@@ -221,7 +222,7 @@ def in_order(model: type[BaseModel] | None, content: dict[str, Any] | None) -> d
     return dict(sorted((content or {}).items(), key=lambda item: fields.index(item[0]) if item[0] in fields else 0))
 
 
-def line_of(event: TimelineEntry, people: Directory) -> str:
+def line_of(event: TimelineEntry, people: Who) -> str:
     """When what happened, by whom, how late, and who was told."""
     task = form_word(event.task) if event.task else ""
     who = people.name(event.by) if event.by and event.kind not in ("owed", "told") else ""

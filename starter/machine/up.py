@@ -26,7 +26,8 @@ from temporalio.service import RPCError
 
 from activities import schema
 from activities.keys import MissingKey
-from models.people import Directory, Role
+from models.organisation import Who
+from models.people import Role
 from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House, Settings
 from starter import customers
@@ -167,7 +168,7 @@ async def _open_for_business(house: House, engine: EmbeddedServer, *, sample: bo
             log.exception("sample.failed")
 
 
-def _who_may_act(people: Directory) -> str:
+def _who_may_act(people: Who) -> str:
     """Ids by role, a few of each."""
     lines = []
     for role in Role:
@@ -292,7 +293,7 @@ def see_port_free(host: str, port: int, part: str) -> None:
 def prepare(house: House) -> None:
     """The keys, the directory, and the ledger in this release's schema, with a backup of what was there."""
     try:
-        _ = house.people, house.make_keys(), house.keys
+        _ = house.make_keys(), house.keys, house.people.now
         backup = schema.upgrade(house.database)
         Front.check(house)
         customers.fill(house.database, house.keys)

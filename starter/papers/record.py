@@ -10,7 +10,7 @@ from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, StoreHandling
 from models.complaint.forms import Callback, Consent, Execution, Record, Reply, Solution
 from models.forms import Bundle, Form, Private
-from models.people import Directory
+from models.organisation import Who
 from models.words import Language, choice, label, say
 from starter.papers.masks import masked
 from starter.shown import CaseView, TaskView, TimelineEntry
@@ -53,7 +53,7 @@ class Sheet:
     """A case's form as it is filled in. Instants come in the calendar's zone."""
 
     view: CaseView
-    people: Directory
+    people: Who
     zone: ZoneInfo
     language: Language = "zh"
     mask: bool = False

@@ -15,7 +15,8 @@ from activities.database import Database
 from activities.keys import KeyRing
 from activities.ledger import unsealed
 from models.complaint import COMPLAINT
-from models.people import Directory, Person, Role
+from models.organisation import Who
+from models.people import Person, Role
 from models.tables import CaseRow, EventRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language, choice, knows, label, say
@@ -89,7 +90,7 @@ class Register:
         self,
         database: Database,
         keys: KeyRing,
-        people: Directory,
+        people: Who,
         zone: ZoneInfo,
         reader: Person,
         now: datetime,

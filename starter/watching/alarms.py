@@ -8,7 +8,8 @@ from typing import Any
 import structlog
 from sqlmodel import Session, col, func, or_, select
 
-from models.people import Directory, Role
+from models.organisation import Who
+from models.people import Role
 from models.tables import AlarmRow, NoticeRow, WatchRow
 
 QUIET = timedelta(minutes=10)
@@ -37,7 +38,7 @@ class Finding:
 
 
 def keep(
-    session: Session, watch: str, kinds: Collection[str], findings: Iterable[Finding], people: Directory, now: datetime
+    session: Session, watch: str, kinds: Collection[str], findings: Iterable[Finding], people: Who, now: datetime
 ) -> list[Finding]:
     """Write a round of one watch, which looked at `now`: what is gone of the kinds it looks for, what is new, and who is
     told. Returns the new.
@@ -80,7 +81,7 @@ def keep(
     return list(new.values())
 
 
-def _tell(session: Session, kind: str, people: Directory, now: datetime) -> None:
+def _tell(session: Session, kind: str, people: Who, now: datetime) -> None:
     """One notice for all that nobody was told of yet, unless there was one just now. What went by itself is no news any more."""
     is_news = or_(col(AlarmRow.cleared_at).is_(None), AlarmRow.cleared_at == AlarmRow.raised_at)
     of_kind = select(AlarmRow).where(AlarmRow.kind == kind, col(AlarmRow.told_at).is_(None), is_news)

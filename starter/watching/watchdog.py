@@ -8,7 +8,7 @@ from sqlmodel import Session, col, exists, func, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from activities.database import Database, once_more
-from models.people import Directory
+from models.organisation import Who
 from models.tables import CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from starter.watching.alarms import Finding, keep, report
@@ -28,7 +28,7 @@ class Watchdog:
     """Looks for rungs that did not fire, submissions that nobody decides, notices that did not go out."""
 
     def __init__(
-        self, database: Database, people: Directory, clock: Callable[[], datetime], patience: timedelta = PATIENCE
+        self, database: Database, people: Who, clock: Callable[[], datetime], patience: timedelta = PATIENCE
     ) -> None:
         self._database = database
         self._people = people
@@ -55,6 +55,9 @@ class Watchdog:
             since = max(row.planned_at, row.armed_at)
             about = f"{row.case_id}/{row.task}/{row.generation}/{row.rung}"
             yield Finding(RUNG, about, since, row.case_id, data={"task": row.task, "role": row.role})
+        for row in session.exec(unclimbed(late).order_by(col(DeadlineRow.climbs_at)).limit(MOST)):
+            about = f"{row.case_id}/{row.task}/{row.generation}/{row.rung}/{row.hops + 1}"
+            yield Finding(RUNG, about, row.climbs_at or late, row.case_id, data={"task": row.task, "role": row.role})
 
     def _submissions(self, session: Session, late: datetime) -> Iterator[Finding]:
         """Those tried in vain, and those passed over. A queue that moves takes the oldest first: one that was never tried
@@ -110,6 +113,25 @@ def overdue(late: datetime) -> SelectOfScalar[DeadlineRow]:
         .join(TaskRow, of_task & (col(TaskRow.generation) == DeadlineRow.generation))
         .where(TaskRow.state == "open", col(DeadlineRow.fired_at).is_(None))
         .where(DeadlineRow.planned_at < late, DeadlineRow.armed_at < late, ~waits, ~opening)
+    )
+
+
+def unclimbed(late: datetime) -> SelectOfScalar[DeadlineRow]:
+    """Breaches of open tasks that nobody acknowledged, and of which the next in line ought to have heard."""
+    following = aliased(DeadlineRow)
+    same_ladder = (
+        col(following.case_id) == DeadlineRow.case_id,
+        col(following.task) == DeadlineRow.task,
+        col(following.generation) == DeadlineRow.generation,
+    )
+    overtaken = exists().where(
+        *same_ladder, col(following.rung) > DeadlineRow.rung, col(following.fired_at).is_not(None)
+    )
+    of_task = (col(TaskRow.case_id) == DeadlineRow.case_id) & (col(TaskRow.key) == DeadlineRow.task)
+    return (
+        select(DeadlineRow)
+        .join(TaskRow, of_task & (col(TaskRow.generation) == DeadlineRow.generation))
+        .where(TaskRow.state == "open", col(DeadlineRow.climbs_at) < late, ~overtaken)
     )
 
 

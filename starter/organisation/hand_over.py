@@ -1,0 +1,139 @@
+"""An absence hands a person's open tasks over to who stands in for him, in one act; and back on his return. Clocks run on."""
+
+from datetime import datetime
+
+from pydantic import BaseModel
+from sqlmodel import Session, col, select
+
+from models.duty import Absence
+from models.organisation import Directory, Wanted
+from models.people import Person, Role
+from models.tables import CaseRow, HandOverRow, TaskRow
+from models.tasks import Process, Reassign
+from starter.refusals import Conflict, Forbidden, NotFound
+from starter.submissions import Submissions
+
+
+class Handed(BaseModel):
+    """A task on the list: whose it is now, and when it is due (UTC)."""
+
+    case: str
+    number: str
+    process: str
+    task: str
+    owner: str
+    deputy: str
+    due_at: datetime
+    handed_over: bool = False
+    returned: bool = False
+
+
+def absence_of(directory: Directory, person: str, at: datetime) -> Absence:
+    """The absence of somebody that holds, the next one, or the last. NotFound where he was never away."""
+    known = sorted((absence for absence in directory.absences if absence.person == person), key=lambda a: a.since)
+    if not known:
+        raise NotFound("not_away", person=directory.name(person))
+    return next((absence for absence in known if absence.until > at), known[-1])
+
+
+def key_of(absence: Absence) -> str:
+    return f"{absence.person}/{absence.since.isoformat()}"
+
+
+def listed(session: Session, directory: Directory, absence: Absence, at: datetime) -> list[Handed]:
+    """What he still owes, and what has gone to others for this absence; the soonest due first."""
+    gone = session.exec(select(HandOverRow).where(HandOverRow.absence == key_of(absence))).all()
+    by_task = {(row.case_id, row.task): row for row in gone}
+    rows = session.exec(
+        select(TaskRow, CaseRow)
+        .join(CaseRow, col(CaseRow.id) == col(TaskRow.case_id))
+        .where(TaskRow.state == "open", col(TaskRow.by_itself).is_(False))
+        .where(col(TaskRow.owner).in_({absence.person, *(row.deputy for row in gone)}))
+        .order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key))
+    )
+    found = []
+    for task, case in rows:
+        handed = by_task.get((case.id, task.key))
+        if task.owner != absence.person and handed is None:
+            continue
+        deputy = handed.deputy if handed else _stands_in(directory, absence, case, at)
+        found.append(
+            Handed(
+                case=case.id,
+                number=case.number,
+                process=case.process,
+                task=task.key,
+                owner=task.owner,
+                deputy=deputy,
+                due_at=task.due_at,
+                handed_over=handed is not None,
+                returned=handed is not None and handed.returned_at is not None,
+            )
+        )
+    return found
+
+
+def hand_over(
+    session: Session,
+    submissions: Submissions,
+    processes: dict[str, Process],
+    directory: Directory,
+    absence: Absence,
+    by: Person,
+    note: str,
+    now: datetime,
+) -> list[Handed]:
+    """Give every open task to who stands in: one submission each, in one transaction. Done again, nothing is done twice."""
+    _check(by)
+    given = []
+    for item in listed(session, directory, absence, max(now, absence.since)):
+        if item.handed_over or item.owner != absence.person:
+            continue
+        if item.deputy == absence.person:
+            raise Conflict("nobody_stands_in", person=directory.name(absence.person))
+        form = Reassign(task=item.task, person=item.deputy, reason=note)
+        submissions.add_in(session, processes[item.process], item.case, form, by)
+        session.add(
+            HandOverRow(
+                absence=key_of(absence), case_id=item.case, task=item.task, deputy=item.deputy, at=now, by=by.id
+            )
+        )
+        given.append(item.model_copy(update={"handed_over": True}))
+    return given
+
+
+def give_back(
+    session: Session,
+    submissions: Submissions,
+    processes: dict[str, Process],
+    directory: Directory,
+    absence: Absence,
+    by: Person,
+    note: str,
+    now: datetime,
+) -> list[Handed]:
+    """What is still open and still with the deputy goes back."""
+    _check(by)
+    returned = []
+    for item in listed(session, directory, absence, now):
+        if not item.handed_over or item.returned or item.owner != item.deputy:
+            continue
+        form = Reassign(task=item.task, person=absence.person, reason=note)
+        submissions.add_in(session, processes[item.process], item.case, form, by)
+        row = session.get_one(HandOverRow, (key_of(absence), item.case, item.task))
+        row.returned_at = now
+        returned.append(item.model_copy(update={"returned": True}))
+    return returned
+
+
+def _stands_in(directory: Directory, absence: Absence, case: CaseRow, at: datetime) -> str:
+    known = directory.person(absence.person)
+    if absence.deputy:
+        return absence.deputy
+    wanted = Wanted(case=case.id, at=max(at, absence.since), region=case.region, store=case.store, about=case.about)
+    return directory.resolve(known.role if known else Role.MANAGER, wanted)
+
+
+def _check(by: Person) -> None:
+    if by.role is not Role.MANAGER:
+        raise Forbidden("may_not_hand_over", role=by.role)

@@ -1,0 +1,309 @@
+"""The organisation as data (handbook 1.2, E36, E37): read whole or not at all, changed in the open, and found at every instant."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import xlsxwriter
+from typer.testing import CliRunner
+
+from models.duty import Absence, Roster, after, next_hours, spans_of
+from models.organisation import Directory, Wanted
+from models.people import Person, Role, Store
+from settings import House
+from starter.__main__ import app
+from starter.organisation.files import BadOrganisation, read
+from tests.conftest import KEYS
+from tests.office import DAY, HOUR, Office
+
+ZONE = ZoneInfo("Asia/Shanghai")
+AT = datetime(2026, 11, 23, 2, tzinfo=UTC)  # Monday, 10 o'clock in Shanghai
+WORKDAYS = Roster(week=dict.fromkeys(("mon", "tue", "wed", "thu", "fri"), "09:00-12:00 13:00-18:00"))
+
+
+def here(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=ZONE)
+
+
+def someone(id: str, role: Role = Role.SPECIALIST, **more: Any) -> Person:
+    return Person(id=id, name=id, role=role, **more)
+
+
+ABOVE = (someone("m", Role.MANAGER), someone("d", Role.DIRECTOR), someone("a", Role.ADMINISTRATOR))
+
+
+def of(*people: Person, absences: tuple[Absence, ...] = ()) -> Directory:
+    stores = (Store(code="E1", name="E1", region="east"), Store(code="W1", name="W1", region="west"))
+    return Directory(stores=stores, people=(*people, *ABOVE), absences=absences)
+
+
+def away(person: str, deputy: str | None = None) -> Absence:
+    return Absence(person=person, since=AT - DAY, until=AT + DAY, deputy=deputy)
+
+
+def wanted(region: str | None = "east", **more: Any) -> Wanted:
+    return Wanted(**{"case": "complaint-1", "at": AT, "region": region, **more})
+
+
+# Hours
+
+
+@pytest.mark.parametrize(
+    ("since", "span", "until"),
+    [
+        ("2026-11-23 10:00", 4 * HOUR, "2026-11-23 15:00"),  # over lunch
+        ("2026-11-23 16:00", 4 * HOUR, "2026-11-24 11:00"),  # over the night
+        ("2026-11-27 17:00", 4 * HOUR, "2026-11-30 12:00"),  # over the weekend
+        ("2026-11-28 03:00", HOUR, "2026-11-30 10:00"),
+        ("2026-11-23 08:00", timedelta(hours=8), "2026-11-23 18:00"),
+    ],
+)
+def test_hours_of_duty_are_counted_on_duty(since: str, span: timedelta, until: str):
+    assert after(WORKDAYS, here(since), span, ZONE) == here(until)
+
+
+def test_without_a_roster_every_hour_counts():
+    assert after(None, AT, 4 * HOUR, ZONE) == AT + 4 * HOUR
+
+
+def test_a_day_that_is_otherwise_is_otherwise():
+    roster = Roster(week=WORKDAYS.week, days={here("2026-11-24").date(): "", here("2026-11-28").date(): "10:00-11:00"})
+    assert next_hours(roster, here("2026-11-23 18:00"), ZONE) == here("2026-11-25 09:00")
+    assert next_hours(roster, here("2026-11-27 18:00"), ZONE) == here("2026-11-28 10:00"), "a make-up working day"
+
+
+@pytest.mark.parametrize("hours", ["9-18", "18:00-09:00", "09:00-12:00 11:00-13:00", "09:00-25:00", "09:00-09:00"])
+def test_what_are_no_hours_is_refused(hours: str):
+    with pytest.raises(ValueError, match=hours):
+        spans_of(hours)
+
+
+# Who
+
+
+def test_the_region_comes_first_then_the_speciality_then_the_load():
+    east, other, special = (
+        someone("e1", regions=("east",)),
+        someone("w1", regions=("west",)),
+        someone("e2", regions=("east",), specialities=("complaint",)),
+    )
+    directory = of(east, other, special)
+    assert directory.resolve(Role.SPECIALIST, wanted(process="complaint")) == "e2"
+    assert directory.resolve(Role.SPECIALIST, wanted(process="audit")) == "e1"
+    two = of(someone("x", regions=("east",)), someone("y", regions=("east",)))
+    for busy, free in (("x", "y"), ("y", "x")):
+        assert two.resolve(Role.SPECIALIST, wanted(load=lambda busy=busy: {busy: 3})) == free
+
+
+def test_e37_who_is_absent_is_passed_over_and_a_region_without_an_owner_is_the_managers():
+    """Absent: a colleague of the region, else the deputy; transitively, and never round in a circle."""
+    one, two = someone("e1", regions=("east",), deputies=("w1",)), someone("e2", regions=("east",))
+    west = someone("w1", regions=("west",), deputies=("w2",))
+    far = someone("w2", regions=("west",))
+    assert of(one, two, west, far, absences=(away("e1"),)).resolve(Role.SPECIALIST, wanted()) == "e2"
+    assert of(one, west, far, absences=(away("e1"),)).resolve(Role.SPECIALIST, wanted()) == "w1"
+    assert of(one, west, far, absences=(away("e1"), away("w1"))).resolve(Role.SPECIALIST, wanted()) == "w2"
+    named = away("e1", deputy="w2")
+    assert of(one, west, far, absences=(named,)).resolve(Role.SPECIALIST, wanted()) == "w2", "whom the absence names"
+    everybody = tuple(map(away, ("e1", "w1", "w2")))
+    assert of(one, west, far, absences=everybody).resolve(Role.SPECIALIST, wanted()) == "m"
+    assert of(one, west, far).resolve(Role.SPECIALIST, wanted("north")) == "m"
+    assert of(two).resolve(Role.SPECIALIST, wanted(region=None)) == "e2"
+
+
+def test_absences_that_name_each_other_end_with_the_superior():
+    one, two = someone("e1", regions=("east",)), someone("e2")
+    round_in_a_circle = (away("e1", deputy="e2"), away("e2", deputy="e1"))
+    assert of(one, two, absences=round_in_a_circle).resolve(Role.SPECIALIST, wanted()) == "m"
+
+
+def test_an_absence_holds_from_its_first_instant_to_its_last():
+    directory = of(someone("e1", regions=("east",), deputies=("w1",)), someone("w1"), absences=(away("e1"),))
+    found = {
+        at: directory.resolve(Role.SPECIALIST, wanted(at=at))
+        for at in (AT - DAY - timedelta.resolution, AT - DAY, AT + DAY - timedelta.resolution, AT + DAY)
+    }
+    assert list(found.values()) == ["e1", "w1", "w1", "e1"]
+
+
+def test_a_weekend_is_no_absence_and_a_week_off_duty_is():
+    alone = someone("e1", regions=("east",), roster=WORKDAYS)
+    on_saturday = here("2026-11-28 10:00")
+    assert of(alone).resolve(Role.SPECIALIST, wanted(at=on_saturday)) == "e1"
+    days = {here("2026-11-30").date() + n * DAY: "" for n in range(5)}
+    off = someone("e1", regions=("east",), roster=Roster(week=WORKDAYS.week, days=days))
+    assert of(off).resolve(Role.SPECIALIST, wanted(at=on_saturday)) == "m"
+
+
+def test_next_in_line_is_the_deputy_then_the_superior_then_nobody():
+    directory = of(someone("e1", regions=("east",)), someone("v", Role.MANAGER, deputies=()))
+    people = tuple(Person(**{**p.model_dump(), "deputies": ("e1",)}) if p.id == "m" else p for p in directory.people)
+    directory = Directory(stores=directory.stores, people=people)
+    assert directory.next_in_line("m", ["m"], wanted()) == "e1"
+    assert directory.next_in_line("e1", ["m", "e1"], wanted()) in ("v", "d")
+    assert directory.next_in_line("d", ["m", "e1", "d"], wanted()) is None
+    assert directory.next_in_line("gone", ["gone"], wanted()) is None
+
+
+# A file: whole, or not at all
+
+
+ORG = """
+stores = [{ code = "E1", name = "东一店", region = "east" }]
+people = [
+    { id = "lin", name = "林", role = "specialist", regions = ["east"], deputies = ["wang"] },
+    { id = "wang", name = "王", role = "manager", roster = { week = { mon = "09:00-18:00" } } },
+    { id = "sun", name = "孙", role = "director" },
+    { id = "admin", name = "管", role = "administrator" },
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('role = "manager",', 'role = "manager", deputies = ["lin"],'), r"line 4.*代理关系成环：lin → wang → lin"),
+        (('regions = ["east"]', 'regions = ["east"], store = "E9"'), r"line 4.*E9"),
+        (('id = "sun"', 'id = "wang"'), r"wang"),
+        (('deputies = ["wang"]', 'deputies = ["li"]'), r"line 4.*li 不在名单中"),
+        (('mon = "09:00-18:00"', 'mon = "9-18"'), r"line 5, people\.1\.roster\.week\.mon: .*09:00-12:00"),
+        (('role = "director"', 'role = "boss"'), r"line 6, people\.2\.role"),
+        (('role = "manager"', 'role = "specialist"'), r"manager"),
+    ],
+)
+def test_a_file_that_does_not_hold_together_is_refused_with_the_line_and_the_reason(
+    tmp_path: Path, change: tuple[str, str], said: str
+):
+    file = tmp_path / "org.toml"
+    file.write_text(ORG.replace(*change), encoding="utf-8")
+    with pytest.raises(BadOrganisation, match=said):
+        read(file, "Asia/Shanghai")
+
+
+def workbook(file: Path, rows: list[list[str]]) -> Path:
+    book = xlsxwriter.Workbook(file)
+    stores = book.add_worksheet("门店")
+    stores.write_row(0, 0, ["门店编号", "名称", "区域"])
+    stores.write_row(1, 0, ["E1", "东一店", "east"])
+    people = book.add_worksheet("人员")
+    people.write_row(0, 0, ["工号", "名称", "岗位", "负责区域", "代理人", "周一"])
+    for n, row in enumerate(rows, start=1):
+        people.write_row(n, 0, row)
+    book.close()
+    return file
+
+
+PEOPLE = [
+    ["lin", "林", "specialist", "east、west", "wang", ""],
+    ["wang", "王", "manager", "", "", "09:00-18:00"],
+    ["sun", "孙", "director", "", "", ""],
+    ["admin", "管", "administrator", "", "", ""],
+]
+
+
+def test_a_workbook_says_the_same_as_a_file(tmp_path: Path):
+    directory = read(workbook(tmp_path / "org.xlsx", PEOPLE), "Asia/Shanghai")
+    lin, wang, *_ = directory.people
+    assert (lin.regions, lin.deputies, lin.roster) == (("east", "west"), ("wang",), None)
+    assert wang.roster == Roster(week={"mon": "09:00-18:00"})
+    with pytest.raises(BadOrganisation, match=r"人员 row 3.*people\.1\.role"):
+        read(workbook(tmp_path / "bad.xlsx", [PEOPLE[0], ["wang", "王", "boss", "", "", ""]]), "Asia/Shanghai")
+
+
+def test_a_file_is_shown_before_it_holds_and_every_version_is_kept(house: House, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("KEFU_KEYS", KEYS)
+    if url := house.settings.database_url:
+        monkeypatch.setenv("KEFU_DATABASE_URL", url.get_secret_value())
+    data = str(house.settings.data)
+    file = tmp_path / "org.toml"
+    file.write_text(ORG, encoding="utf-8")
+
+    def kefu(*words: str, **more: Any) -> Any:
+        return CliRunner().invoke(app, ["org", *words, "--data", data, "--as", "admin"], **more)
+
+    refused = kefu("load", str(file), input="n\n")
+    assert refused.exit_code == 1
+    assert "chen" in refused.output, "who would go is shown"
+    assert kefu("history").output == ""
+    assert kefu("load", str(file), "--yes").exit_code == 0
+    assert "没有变化" in kefu("load", str(file), "--yes").output
+    file.write_text(ORG.replace("王", "王小明"), encoding="utf-8")
+    assert kefu("load", str(file), "--yes").exit_code == 0
+    history = kefu("history").output
+    assert "王 → 王小明" in history
+    assert history.index("王小明") < history.index("person sun"), "the latest first"
+    assert "王小明" in kefu("show").output
+    file.write_text(ORG.replace('role = "manager"', 'role = "director"'), encoding="utf-8")
+    assert "manager" in str(kefu("load", str(file), "--yes").exception)
+    assert "王小明" in kefu("show").output, "nothing of it was applied"
+
+
+# The doors
+
+
+async def test_one_person_is_changed_by_the_api_and_others_are_not_overwritten(office: Office):
+    async with office.api("admin") as admin, office.api("lin") as lin, office.api("oa-sh01") as store:
+        before = (await admin.get("/api/organisation")).json()
+        assert before["version"] == 0
+        shown = await admin.patch("/api/organisation/people/lin", json={"deputies": ["chen"]}, params={"preview": True})
+        assert shown.json()["changes"][0]["fields"] == {"deputies": [[], ["chen"]]}
+        assert (await admin.get("/api/organisation")).json()["version"] == 0
+        done = await admin.patch("/api/organisation/people/lin", json={"deputies": ["chen"]}, params={"instead_of": 0})
+        assert (done.status_code, done.json()["version"]) == (200, 1)
+        late = await admin.patch("/api/organisation/people/lin", json={"deputies": []}, params={"instead_of": 0})
+        assert (late.status_code, late.json()["code"]) == (409, "organisation_changed")
+        bad = await admin.patch("/api/organisation/people/lin", json={"deputies": ["nobody"]})
+        assert bad.status_code == 422
+        assert [
+            who.status_code for who in (await lin.get("/api/organisation"), await store.get("/api/organisation"))
+        ] == [
+            200,
+            403,
+        ]
+        assert (await lin.patch("/api/organisation/people/lin", json={})).status_code == 403
+        await admin.patch("/api/organisation/people/lin", json={"channels": ["mailto://u:secret@host"]})
+        everything = (await lin.get("/api/organisation")).text + (await admin.get("/api/organisation/history")).text
+        assert "secret" not in everything
+    assert office.house.people.person("lin").deputies == ("chen",)
+
+
+async def test_an_absence_hands_over_all_open_tasks_in_one_act_and_back_on_return(office: Office):
+    mine, others = await office.open(), await office.open(by="oa-gz01", store="GZ01")
+    due = {key: task.due_at for key, task in office.tasks(mine).items()}
+    async with office.api("wang") as wang, office.api("lin") as lin:
+        nobody = await wang.get("/api/organisation/absences/lin/hand-over")
+        assert (nobody.status_code, nobody.json()["code"]) == (404, "not_away")
+        absence = {
+            "person": "lin",
+            "since": office.now().isoformat(),
+            "until": (office.now() + 5 * DAY).isoformat(),
+            "deputy": "chen",
+        }
+        assert (await wang.post("/api/organisation/absences", json=absence)).status_code == 201
+        listed = (await wang.get("/api/organisation/absences/lin/hand-over")).json()
+        assert {item["task"] for item in listed["items"]} == {"reply", "solution", "callback"}
+        denied = await lin.post("/api/organisation/absences/lin/hand-over", json={"note": "我请假"})
+        assert denied.status_code == 403
+        note = {"note": "林晓请假，请代理"}
+        given = await wang.post("/api/organisation/absences/lin/hand-over", json=note)
+        assert {item["deputy"] for item in given.json()} == {"chen"}
+        assert (await wang.post("/api/organisation/absences/lin/hand-over", json=note)).json() == [], "not twice"
+        await office.relay.deliver(mine)
+        assert {row.owner for row in office.tasks(mine).values() if not row.by_itself} == {"chen"}
+        assert {key: task.due_at for key, task in office.tasks(mine).items()} == due, "clocks run on"
+        assert {row.owner for row in office.tasks(others).values() if not row.by_itself} == {"chen"}
+        new = await office.open()
+        assert office.tasks(new)["reply"].owner == "chen", "what is new goes to her at once"
+        await office.hand_in(mine, "reply", by="chen", content="代为回复")
+        assert (await wang.post("/api/organisation/absences/lin/end")).status_code == 200
+        back = await wang.post("/api/organisation/absences/lin/give-back", json={"note": "林晓回来了"})
+        assert {item["task"] for item in back.json()} == {"solution", "callback"}
+        await office.relay.deliver(mine)
+    assert {key: row.owner for key, row in office.tasks(mine).items() if row.state == "open" and not row.by_itself} == {
+        "solution": "lin",
+        "callback": "lin",
+    }
+    assert office.tasks(others)["reply"].owner == "chen", "hers stay hers"
+    assert office.tasks(await office.open())["reply"].owner == "lin"
