@@ -13,6 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
+from models.tables.members import AuditLineRow, FinderRow, MemberRow, MessageRow, PullRow, PurchaseRow
 from models.tables.shelf import (
     WORD,
     AttachmentRow,
@@ -30,14 +31,20 @@ __all__ = [
     "AlarmRow",
     "ArchiveRow",
     "AttachmentRow",
+    "AuditLineRow",
     "CaseRow",
     "CustomerRow",
     "DeadlineRow",
     "EventRow",
+    "FinderRow",
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
+    "MemberRow",
+    "MessageRow",
     "NoticeRow",
+    "PullRow",
+    "PurchaseRow",
     "SearchRow",
     "SubmissionRow",
     "TaskRow",
