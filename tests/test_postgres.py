@@ -53,6 +53,7 @@ from models.tables import (
     LibraryChangeRow,
     LibraryRow,
     LibraryWordRow,
+    MemberFileRow,
     MemberRow,
     MessageRow,
     NoticeRow,
@@ -328,6 +329,7 @@ def add_member(session: Session, house: House, case: str, at: datetime) -> None:
     session.add(PurchaseRow(receipt="R-1", member_id="m", at=at, fen=100, recorded_at=at))
     session.add(AuditLineRow(case_id=case, member_id="m", at=at))
     session.add_all([MessageRow(id="msg-1", at=at, kind="member"), PullRow(source="sql", since=at, at=at)])
+    session.add(MemberFileRow(digest="-", kind="members", by="lin", role="specialist", at=at))
 
 
 def test_the_models_are_what_the_migrations_make(empty: Database):

@@ -13,7 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
-from models.tables.members import AuditLineRow, FinderRow, MemberRow, MessageRow, PullRow, PurchaseRow
+from models.tables.members import AuditLineRow, FinderRow, MemberFileRow, MemberRow, MessageRow, PullRow, PurchaseRow
 from models.tables.shelf import (
     WORD,
     AttachmentRow,
@@ -40,6 +40,7 @@ __all__ = [
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
+    "MemberFileRow",
     "MemberRow",
     "MessageRow",
     "NoticeRow",
