@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 from models.members import MemberRecord
 from models.tables import AuditLineRow, CaseRow, MemberRow, SubmissionRow
 from starter import api
-from tests.office import Office
+from tests.office import DAY, Office
 
 SECRET = "whsec_c3RvcmllcyBhcmUgdG9sZCBpbiB0aGUgb3Blbg=="
 _NUMBERS = count(1)
@@ -123,3 +123,36 @@ class MemberSystem:
 
 def as_record(**facts: Any) -> MemberRecord:
     return MemberRecord.model_validate(record(**facts))
+
+
+# Stories whose histories are kept
+
+
+async def a_days_list_with_a_line_rejected(office: Office) -> str:
+    fuxi = MemberSystem(office)
+    day = (await fuxi.sends(record()))["case"]
+    bad = await fuxi.sends(record(name="测试"))
+    await fuxi.hand_in(day, "reject", member=bad["member"], fields=["name"], note="不是人名")
+    await office.pass_time(3 * DAY)
+    await fuxi.hand_in(day, "check", lines=1)
+    assert office.case(day).state == "archived"
+    return day
+
+
+async def a_member_completed_at_the_third_attempt(office: Office) -> str:
+    """Late, then incomplete, then rejected by the auditor: everybody of the ladder hears."""
+    fuxi = MemberSystem(office)
+    case = (await fuxi.sends(record(phone=None, name=None)))["case"]
+    await office.pass_time(3 * DAY)
+    await fuxi.hand_in(case, "supplement", by="oa-sh01", name="李")
+    await fuxi.hand_in(case, "supplement", by="oa-sh01", phone="13900001111")
+    [day] = fuxi.cases("audit_list")
+    await fuxi.hand_in(case, "review", by="wang", accepted=False, fields=["name"])
+    await fuxi.hand_in(case, "supplement", by="oa-sh01", name="李小雨")
+    assert office.tasks(case)["review-2"].state == "open"
+    assert (await fuxi.hand_in(day.id, "check", lines=1)).status_code == 200
+    assert office.case(case).state == "archived"
+    return case
+
+
+AUDITS = [a_days_list_with_a_line_rejected, a_member_completed_at_the_third_attempt]

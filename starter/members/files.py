@@ -46,8 +46,8 @@ MAY_BRING: dict[Kind, frozenset[Role]] = {
     "purchases": frozenset({Role.SPECIALIST, Role.MANAGER, Role.ADMINISTRATOR, Role.SYSTEM}),
     "existing": frozenset({Role.MANAGER, Role.ADMINISTRATOR}),
 }
-AT_ONCE = 100
-"""Rows of one transaction: a door waits no longer than for a few forms."""
+AT_ONCE: dict[Kind, int] = {"members": 100, "purchases": 100, "existing": 500}
+"""Rows of one transaction: a door waits no longer than for a few forms; at go-live nobody waits."""
 
 _TABLES = {
     name: Process(name=name, case=cast(Any, model), intake=Nothing, promises=Nothing, forms=())
@@ -161,7 +161,7 @@ class _Intake:
         rows: list[_Row] = []
         for record in table.records():
             rows.append(self._read(record))
-            if len(rows) == AT_ONCE:
+            if len(rows) == AT_ONCE[self.kind]:
                 self._take(rows, rejects)
                 progress(self.report.done, self.report.total)
                 rows = []

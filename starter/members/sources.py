@@ -42,7 +42,7 @@ class SqlSource(BaseModel):
     changed: str
     """With :since, an instant (UTC)."""
     expiring: str
-    """With :first and :last, days, both in it."""
+    """With :first and :last, days, both in it; the same columns as `changed`: one version has one content."""
     purchases: str
     """With :member_no, and :since and before :until, instants."""
 
