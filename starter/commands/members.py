@@ -2,10 +2,12 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import structlog
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -37,6 +39,8 @@ from starter.spreadsheets.sheets import CannotImport
 app = typer.Typer()
 members = typer.Typer(name="members", no_args_is_help=True, help="会员：导入、拉取、名单、首次完整率 · members")
 app.add_typer(members)
+
+log = structlog.get_logger()
 
 EVERY = 60.0
 """Seconds between two looks into the folder, and two pulls."""
@@ -144,15 +148,21 @@ def keep_taking(data: Data = None) -> None:
         source = _source(front) if house.settings.member_source else None
         while True:
             if folder:
-                await asyncio.to_thread(take_folder, front, folder)
+                await _whatever_happens("folder", take_folder, front, folder)
             if source:
-                try:
-                    await asyncio.to_thread(pull_changed, front, source)
-                except SourceFailed as error:
-                    say_line(say("import", "source_failed", LANGUAGE, reason=error))
+                await _whatever_happens("pull", pull_changed, front, source)
             await asyncio.sleep(EVERY)
 
     until_stopped(run())
+
+
+async def _whatever_happens(what: str, act: Callable[..., Any], *arguments: Any) -> None:
+    """What goes wrong in a round ends that round only; what it left is taken in the next one."""
+    try:
+        await asyncio.to_thread(act, *arguments)
+    except Exception as error:  # its message may quote a record
+        without_values = (RuntimeError, RuntimeError(type(error).__name__), error.__traceback__)
+        log.error("members.round_failed", what=what, exc_info=without_values)
 
 
 @members.command("show")
