@@ -1,7 +1,7 @@
 """Who is who: the organisation as the ledger has it, or the file it begins with."""
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -28,7 +28,7 @@ class BadDirectory(ValueError):
 class Organisation:
     """The people and stores as they are now: the latest version of the ledger, within a second; before the first, the file's."""
 
-    def __init__(self, database: Database, keys: KeyRing, file: Path) -> None:
+    def __init__(self, database: Database, keys: Callable[[], KeyRing], file: Path) -> None:
         self._database = database
         self._keys = keys
         self._file = file
@@ -60,7 +60,9 @@ class Organisation:
     def version(self, session: Session, version: int) -> Directory:
         """One version of the ledger's."""
         row = session.exec(select(OrganisationRow).where(col(OrganisationRow.version) == version)).one()
-        return Directory.model_validate_json(self._keys.open(row.sealed, COLUMN, f"organisation/{row.at.isoformat()}"))
+        return Directory.model_validate_json(
+            self._keys().open(row.sealed, COLUMN, f"organisation/{row.at.isoformat()}")
+        )
 
     # As a Who
 

@@ -39,9 +39,16 @@ def _read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
+def _section(process: Process, path: Path) -> dict[str, Any]:
+    """What a file says of a process: the shipped one's, where it was written before there was the process."""
+    written = _read(path)
+    section: dict[str, Any] = written[process.name] if process.name in written else _read(SHIPPED)[process.name]
+    return section
+
+
 def promises(process: Process, path: Path = SHIPPED) -> BaseModel:
     """The promises and terms a case of this process opens under. ValidationError names the number that does not hold."""
-    section = _read(path)[process.name]
+    section = _section(process, path)
     patience = _read(path).get("escalation", {}).get("acknowledge")
     promised = {
         name: {"name": name, **promise, "ladder": [_rung(rung, patience) for rung in promise["ladder"]]}
@@ -65,4 +72,4 @@ def each(promises: BaseModel) -> Iterator[Promise]:
 
 def intake(process: Process, path: Path = SHIPPED) -> BaseModel:
     """What the door asks of a new case of this process."""
-    return process.intake.model_validate(_read(path)[process.name]["intake"])
+    return process.intake.model_validate(_section(process, path)["intake"])

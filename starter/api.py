@@ -26,6 +26,7 @@ from starter import customers, reference
 from starter.attachments import doors as attachment_doors
 from starter.front import Front
 from starter.library import doors as library
+from starter.members import doors as members
 from starter.organisation import doors as organisation
 from starter.pages import Page, Part
 from starter.papers import doors as papers
@@ -100,6 +101,7 @@ def build(front: Front) -> FastAPI:
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
     organisation.add_routes(router, front, who)
+    members.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])

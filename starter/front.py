@@ -16,12 +16,15 @@ from activities import schema
 from activities.database import READERS, once_more
 from activities.keys import check as check_keys
 from models import policy
+from models.audit import AUDIT, AUDIT_LIST
 from models.forms import Case, Form
 from models.people import Person
 from models.tasks import Process
 from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House
 from starter.attachments.cabinet import Attachments
+from starter.members.audits import Audits
+from starter.members.receipts import Receipts
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
@@ -49,6 +52,9 @@ class Front:
         self.task_queue = task_queue
         self._clock = clock
         self.submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
+        self.audits = Audits(self.submissions, house.keys, house.people, house.calendar, house.settings.policy)
+        self.submissions.rooms |= {AUDIT.name: self.audits, AUDIT_LIST.name: self.audits}
+        self.receipts = Receipts(house.keys, house.people)
         self.relay = Relay(self.submissions, temporal, task_queue)
         files = house.settings.data / "attachments"
         self.attachments = Attachments(house.database, house.keys, files, clock, house.calendar)
@@ -135,10 +141,11 @@ class Front:
 
     async def write(self, act: Callable[[Session, datetime], T]) -> T:
         """Write the ledger: one short transaction, given the present instant, UTC. Begun anew where somebody was faster."""
-        return await asyncio.to_thread(self._write, act)
+        return await asyncio.to_thread(self.write_here, act)
 
     @once_more
-    def _write(self, act: Callable[[Session, datetime], T]) -> T:
+    def write_here(self, act: Callable[[Session, datetime], T]) -> T:
+        """`write`, in this thread."""
         with self.house.database.writing() as session:
             return act(session, self._clock())
 

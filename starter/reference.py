@@ -45,8 +45,8 @@ def _rows(path: str, door: dict[str, Any], schemas: dict[str, Any]) -> Iterator[
 
 
 def _fields(owner: str, within: str, schema: dict[str, Any], schemas: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    model = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else {"properties": {}}
-    for name, field in model["properties"].items():
+    model = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    for name, field in model.get("properties", {}).items():
         full = f"{within}{name}"
         inner = next((kind for kind in (field, *field.get("anyOf", [])) if "$ref" in kind), None)
         yield full, label(owner, full), "✓" if name in model.get("required", []) else "", _value(owner, full, field)

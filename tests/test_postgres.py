@@ -47,15 +47,22 @@ from models.tables import (
     AlarmRow,
     ArchiveRow,
     AttachmentRow,
+    AuditLineRow,
     CaseRow,
     DeadlineRow,
     EventRow,
+    FinderRow,
     HandOverRow,
     LibraryChangeRow,
     LibraryRow,
     LibraryWordRow,
+    MemberFileRow,
+    MemberRow,
+    MessageRow,
     NoticeRow,
     OrganisationRow,
+    PullRow,
+    PurchaseRow,
     SearchRow,
     SubmissionRow,
     TaskRow,
@@ -310,13 +317,28 @@ def full(house: House) -> dict[str, list[Any]]:
         session.add(LibraryChangeRow(entry=entry.id, version=1, at=due, by="lin", what="added", data={}))
         session.add(LibraryWordRow(word="开线", entry=entry.id, weight=1))
         what = {"kind": "image/jpeg", "size": 1, "digest": "test:-", "sealed": house.keys.seal(b"{}", COLUMN, "file")}
-        org = OrganisationRow(version=1, at=due, by="admin", what="loaded", sealed=b"-", key="test")
+        people = house.people.now.model_dump_json().encode()
+        sealed = house.keys.seal(people, COLUMN, f"organisation/{due.isoformat()}")
+        org = OrganisationRow(version=1, at=due, by="admin", what="loaded", sealed=sealed, key=house.keys.writing)
         given = HandOverRow(absence="lin", case_id=case, task="reply", deputy="chen", at=due, by="wang")
         session.add_all([org, given])
         session.add(AttachmentRow(id="file", case_id=case, by="lin", role="specialist", at=due, **what))
+        add_member(session, house, case, due)
     found = contents(house.database)
     assert {name for name, rows in found.items() if not rows} == {"archive"}
     return found
+
+
+def add_member(session: Session, house: House, case: str, at: datetime) -> None:
+    """Something in every table of members."""
+    what = {"digest": "test:-", "sealed": house.keys.seal(b"{}", COLUMN, "member/m"), "keys": "test", "findings": {}}
+    session.add(MemberRow(id="m", version=1, store="SH01", entered_at=at, changed_at=at, case_id=case, **what))
+    session.flush()
+    session.add(FinderRow(member_id="m", kind="phone", value="test:-"))
+    session.add(PurchaseRow(receipt="R-1", member_id="m", at=at, fen=100, recorded_at=at))
+    session.add(AuditLineRow(case_id=case, member_id="m", at=at))
+    session.add_all([MessageRow(id="msg-1", at=at, kind="member"), PullRow(source="sql", since=at, at=at)])
+    session.add(MemberFileRow(digest="-", kind="members", by="lin", role="specialist", at=at))
 
 
 def test_the_models_are_what_the_migrations_make(empty: Database):

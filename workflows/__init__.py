@@ -1,9 +1,10 @@
 """The handbook's processes as durable workflows. A new process is one more line here."""
 
 from models.tasks import Process
+from workflows.audit import AuditListWorkflow, AuditWorkflow
 from workflows.complaint import ComplaintWorkflow
 from workflows.desk import Desk
 
-WORKFLOWS: list[type[Desk]] = [ComplaintWorkflow]
+WORKFLOWS: list[type[Desk]] = [ComplaintWorkflow, AuditListWorkflow, AuditWorkflow]
 
 PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}

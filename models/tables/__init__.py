@@ -13,6 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
+from models.tables.members import AuditLineRow, FinderRow, MemberFileRow, MemberRow, MessageRow, PullRow, PurchaseRow
 from models.tables.people import HandOverRow, OrganisationRow
 from models.tables.shelf import (
     WORD,
@@ -31,16 +32,23 @@ __all__ = [
     "AlarmRow",
     "ArchiveRow",
     "AttachmentRow",
+    "AuditLineRow",
     "CaseRow",
     "CustomerRow",
     "DeadlineRow",
     "EventRow",
+    "FinderRow",
     "HandOverRow",
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
+    "MemberFileRow",
+    "MemberRow",
+    "MessageRow",
     "NoticeRow",
     "OrganisationRow",
+    "PullRow",
+    "PurchaseRow",
     "SearchRow",
     "SubmissionRow",
     "TaskRow",
