@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.calendar import Rhythm
 from models.forms import Case, Code, FieldError, Form, Instant, Private, Text
 from models.people import Role
 
@@ -242,6 +243,8 @@ class Process:
     past: type[Past] | None = None
     sent: tuple[type[Form], ...] = ()
     """What only another case hands in."""
+    opens: Rhythm | None = None
+    """When the calendar opens cases by itself; which, `starter/calendar/openings.py` says."""
 
     @property
     def submittable(self) -> dict[str, type[Form]]:

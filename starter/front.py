@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ from models.tasks import Process
 from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House
 from starter.attachments.cabinet import Attachments
+from starter.calendar.almanac import Almanac
+from starter.calendar.keeper import Keeper
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
@@ -56,6 +59,14 @@ class Front:
         """Their own: who waits for the ledger's writer must not hold up who only reads."""
         self._full = False
         """The last submission found the ledger's disk full."""
+
+    @cached_property
+    def almanac(self) -> Almanac:
+        return Almanac(self.house, self.submissions, self._clock)
+
+    @property
+    def keeper(self) -> Keeper:
+        return Keeper(self.almanac, self.house.database, self.house.people, self._clock)
 
     @property
     def watchdog(self) -> Watchdog:

@@ -13,6 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
+from models.tables.months import PeriodRow
 from models.tables.shelf import (
     WORD,
     AttachmentRow,
@@ -38,6 +39,7 @@ __all__ = [
     "LibraryRow",
     "LibraryWordRow",
     "NoticeRow",
+    "PeriodRow",
     "SearchRow",
     "SubmissionRow",
     "TaskRow",

@@ -1,4 +1,4 @@
-"""`kefu watch`: the watchdog, who reads only the ledger, and the reconciler, who compares it with the engine."""
+"""`kefu watch`: the watchdog, who reads only the ledger, the reconciler, who compares it with the engine, and the calendar's keeper."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from temporalio.service import RPCError
 
+from starter.calendar import keeper as calendar
+from starter.calendar.keeper import Keeper
 from starter.watching import reconciler, watchdog
 from starter.watching.reconciler import Reconciler
 from starter.watching.watchdog import Watchdog
@@ -16,8 +18,8 @@ from starter.watching.watchdog import Watchdog
 log = structlog.get_logger()
 
 
-async def watch(dog: Watchdog, other: Reconciler) -> None:
-    """Both, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
+async def watch(dog: Watchdog, other: Reconciler, keeper: Keeper) -> None:
+    """All, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
     next_round = 0.0
 
     async def reconcile() -> None:
@@ -35,6 +37,7 @@ async def watch(dog: Watchdog, other: Reconciler) -> None:
 
     async with asyncio.TaskGroup() as group:
         group.create_task(_again_and_again("watchdog", lambda: asyncio.to_thread(dog.round), watchdog.EVERY))
+        group.create_task(_again_and_again("calendar", lambda: asyncio.to_thread(keeper.round), calendar.EVERY))
         group.create_task(_again_and_again("reconciler", reconcile, reconciler.GLANCE_EVERY))
 
 
