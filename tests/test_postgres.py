@@ -45,13 +45,19 @@ from models.tables import (
     AlarmRow,
     ArchiveRow,
     AttachmentRow,
+    AuditLineRow,
     CaseRow,
     DeadlineRow,
     EventRow,
+    FinderRow,
     LibraryChangeRow,
     LibraryRow,
     LibraryWordRow,
+    MemberRow,
+    MessageRow,
     NoticeRow,
+    PullRow,
+    PurchaseRow,
     SearchRow,
     SubmissionRow,
     TaskRow,
@@ -307,9 +313,21 @@ def full(house: House) -> dict[str, list[Any]]:
         session.add(LibraryWordRow(word="开线", entry=entry.id, weight=1))
         what = {"kind": "image/jpeg", "size": 1, "digest": "test:-", "sealed": house.keys.seal(b"{}", COLUMN, "file")}
         session.add(AttachmentRow(id="file", case_id=case, by="lin", role="specialist", at=due, **what))
+        add_member(session, house, case, due)
     found = contents(house.database)
     assert {name for name, rows in found.items() if not rows} == {"archive"}
     return found
+
+
+def add_member(session: Session, house: House, case: str, at: datetime) -> None:
+    """Something in every table of members."""
+    what = {"digest": "test:-", "sealed": house.keys.seal(b"{}", COLUMN, "member/m"), "keys": "test", "findings": {}}
+    session.add(MemberRow(id="m", version=1, store="SH01", entered_at=at, changed_at=at, case_id=case, **what))
+    session.flush()
+    session.add(FinderRow(member_id="m", kind="phone", value="test:-"))
+    session.add(PurchaseRow(receipt="R-1", member_id="m", at=at, fen=100, recorded_at=at))
+    session.add(AuditLineRow(case_id=case, member_id="m", at=at))
+    session.add_all([MessageRow(id="msg-1", at=at, kind="member"), PullRow(source="sql", since=at, at=at)])
 
 
 def test_the_models_are_what_the_migrations_make(empty: Database):

@@ -13,6 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
+from models.tables.members import AuditLineRow, FinderRow, MemberRow, MessageRow, PullRow, PurchaseRow
 from models.tables.months import PeriodRow
 from models.tables.shelf import (
     WORD,
@@ -31,15 +32,21 @@ __all__ = [
     "AlarmRow",
     "ArchiveRow",
     "AttachmentRow",
+    "AuditLineRow",
     "CaseRow",
     "CustomerRow",
     "DeadlineRow",
     "EventRow",
+    "FinderRow",
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
+    "MemberRow",
+    "MessageRow",
     "NoticeRow",
     "PeriodRow",
+    "PullRow",
+    "PurchaseRow",
     "SearchRow",
     "SubmissionRow",
     "TaskRow",
