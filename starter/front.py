@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -25,6 +25,8 @@ from settings import TASK_QUEUE, House
 from starter.attachments.cabinet import Attachments
 from starter.calendar.almanac import Almanac
 from starter.calendar.keeper import Keeper
+from starter.errands import errands
+from starter.expiry.rounds import Rounds
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
@@ -63,6 +65,14 @@ class Front:
     @cached_property
     def almanac(self) -> Almanac:
         return Almanac(self.house, self.submissions, self._clock)
+
+    @property
+    def errands(self) -> list[Callable[..., Any]]:
+        return errands(self.house, self.submissions, self.almanac, self._clock)
+
+    @property
+    def rounds(self) -> Rounds:
+        return Rounds(self.house, self.submissions, self._clock)
 
     @property
     def keeper(self) -> Keeper:

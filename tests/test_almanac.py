@@ -249,7 +249,9 @@ async def test_a_schedule_opens_each_of_24_months_once_whatever_month_it_is(real
     }
     assert described.schedule.policy.overlap is ScheduleOverlapPolicy.ALLOW_ALL
     assert described.schedule.policy.catchup_window == timedelta(days=365)
-    async with worker.build(office.client, office.ledger, Openings(almanac.open_due), task_queue=office.task_queue):
+    async with worker.build(
+        office.client, office.ledger, [Openings(almanac.open_due).open_period], task_queue=office.task_queue
+    ):
         for _ in range(2):
             await handle.backfill(
                 ScheduleBackfill(

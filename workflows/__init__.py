@@ -3,7 +3,13 @@
 from models.tasks import Process
 from workflows.complaint import ComplaintWorkflow
 from workflows.desk import Desk
+from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
 
-WORKFLOWS: list[type[Desk]] = [ComplaintWorkflow]
+WORKFLOWS: list[type[Desk]] = [
+    ComplaintWorkflow,
+    ExpiryWorkflow,
+    ExpiryCallsWorkflow,
+    ExpiryNoticeWorkflow,
+]
 
 PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}

@@ -11,6 +11,8 @@ from temporalio.service import RPCError
 
 from starter.calendar import keeper as calendar
 from starter.calendar.keeper import Keeper
+from starter.expiry import rounds as expiry
+from starter.expiry.rounds import Rounds
 from starter.watching import reconciler, watchdog
 from starter.watching.reconciler import Reconciler
 from starter.watching.watchdog import Watchdog
@@ -18,7 +20,7 @@ from starter.watching.watchdog import Watchdog
 log = structlog.get_logger()
 
 
-async def watch(dog: Watchdog, other: Reconciler, keeper: Keeper) -> None:
+async def watch(dog: Watchdog, other: Reconciler, keeper: Keeper, rounds: Rounds) -> None:
     """All, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
     next_round = 0.0
 
@@ -38,6 +40,7 @@ async def watch(dog: Watchdog, other: Reconciler, keeper: Keeper) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_again_and_again("watchdog", lambda: asyncio.to_thread(dog.round), watchdog.EVERY))
         group.create_task(_again_and_again("calendar", lambda: asyncio.to_thread(keeper.round), calendar.EVERY))
+        group.create_task(_again_and_again("expiry", lambda: asyncio.to_thread(rounds.round), expiry.EVERY))
         group.create_task(_again_and_again("reconciler", reconcile, reconciler.GLANCE_EVERY))
 
 
