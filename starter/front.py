@@ -32,6 +32,7 @@ from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
 from starter.views import Views, spoken
 from starter.watching.reconciler import Reconciler
+from starter.watching.watch import Watch
 from starter.watching.watchdog import Watchdog
 from workflows import PROCESSES
 
@@ -77,6 +78,11 @@ class Front:
     @property
     def keeper(self) -> Keeper:
         return Keeper(self.almanac, self.house.database, self.house.people, self._clock)
+
+    @property
+    def watches(self) -> list[Watch]:
+        """Who looks round beside the watchdog and the reconciler."""
+        return [self.keeper, self.rounds]
 
     @property
     def watchdog(self) -> Watchdog:

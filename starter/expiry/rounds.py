@@ -16,13 +16,15 @@ from settings import House
 from starter.expiry.standing import judge
 from starter.submissions import Submissions
 
-EVERY = timedelta(seconds=30)
 AT_ONCE = 50
 """Members judged in one transaction."""
 
 
 class Rounds:
     """One look; any number of watches may look at one house."""
+
+    name = "expiry"
+    every = timedelta(seconds=30)
 
     def __init__(self, house: House, submissions: Submissions, clock: Callable[[], datetime]) -> None:
         self._house = house
