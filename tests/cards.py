@@ -14,6 +14,7 @@ from activities.keys import COLUMN
 from activities.members import place
 from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, MemberRow, PurchaseRow, SubmissionRow
 from starter.expiry.standing import heard_of
+from starter.relay import AT_ONCE
 from tests.office import Office, eventually
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -94,8 +95,8 @@ async def until(office: Office, instant: datetime) -> None:
 
 
 async def delivered(office: Office) -> None:
-    """As the relay does, until nothing waits."""
-    while cases := office.submissions.waiting(50, again=False) or office.submissions.waiting(50, again=True):
+    """As the relay does, as many at once, until nothing waits."""
+    while cases := office.submissions.waiting(AT_ONCE, again=False) or office.submissions.waiting(AT_ONCE, again=True):
         await asyncio.gather(*(office.relay.deliver(case) for case in cases))
 
 
