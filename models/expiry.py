@@ -21,6 +21,7 @@ from models.tasks import Process, Promise
 OURS = frozenset({Role.SYSTEM})
 """Opened by the calendar, or told by the ledger: no person does it."""
 Month = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+Region = Annotated[str, Field(min_length=1, max_length=64)]
 Money = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
 
 # The rule: so many purchases, or so much spent, in the year
@@ -167,7 +168,7 @@ class ExpiryCalls(Case):
 
     round_no: Code
     month: Month
-    region: Code
+    region: Region
     begins_at: Instant
     members: int
 

@@ -27,6 +27,7 @@ from starter.attachments import doors as attachment_doors
 from starter.expiry import doors as expiry
 from starter.front import Front
 from starter.library import doors as library
+from starter.members import doors as members
 from starter.pages import Page, Part
 from starter.papers import doors as papers
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
@@ -100,6 +101,7 @@ def build(front: Front) -> FastAPI:
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
     expiry.add_routes(router, front, who)
+    members.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from activities import schema
 from activities.database import READERS, once_more
 from activities.keys import check as check_keys
 from models import policy
+from models.audit import AUDIT, AUDIT_LIST
 from models.forms import Case, Form
 from models.people import Person
 from models.tasks import Process
@@ -27,6 +28,9 @@ from starter.calendar.almanac import Almanac
 from starter.calendar.keeper import Keeper
 from starter.errands import errands
 from starter.expiry.rounds import Rounds
+from starter.expiry.standing import heard_of
+from starter.members.audits import Audits
+from starter.members.receipts import Receipts
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
@@ -55,6 +59,12 @@ class Front:
         self.task_queue = task_queue
         self._clock = clock
         self.submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
+        self.audits = Audits(self.submissions, house.keys, house.people, house.calendar, house.settings.policy)
+        self.submissions.rooms |= {AUDIT.name: self.audits, AUDIT_LIST.name: self.audits}
+        self.receipts = Receipts(house.keys, house.people)
+        heard = partial(heard_of, self.submissions, house.people)
+        self.receipts.followers.append(heard)
+        self.audits.register.followers.append(heard)
         self.relay = Relay(self.submissions, temporal, task_queue)
         files = house.settings.data / "attachments"
         self.attachments = Attachments(house.database, house.keys, files, clock, house.calendar)

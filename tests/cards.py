@@ -86,7 +86,7 @@ def bought(
             )
         session.flush()
         if heard:
-            heard_of(session, office.submissions, office.house.people, [id], office.now())
+            heard_of(office.submissions, office.house.people, session, office.now(), [id])
     return numbers
 
 

@@ -1,12 +1,15 @@
 """The handbook's processes as durable workflows. A new process is one more line here."""
 
 from models.tasks import Process
+from workflows.audit import AuditListWorkflow, AuditWorkflow
 from workflows.complaint import ComplaintWorkflow
 from workflows.desk import Desk
 from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
 
 WORKFLOWS: list[type[Desk]] = [
     ComplaintWorkflow,
+    AuditListWorkflow,
+    AuditWorkflow,
     ExpiryWorkflow,
     ExpiryCallsWorkflow,
     ExpiryNoticeWorkflow,

@@ -4,6 +4,7 @@ Killed at any point and begun again it goes on where it was: lines by the member
 lines that have none yet.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 
@@ -28,6 +29,8 @@ AT_ONCE = 200
 OPENED_AT_ONCE = 50
 GONE = ("left", "replaced")
 """Nobody is to be called about such a card."""
+NO_CODE = re.compile(r"[^\w.-]")
+"""What a region's name may hold, and a number may not."""
 NOWHERE = "other"
 """The region of stores that the directory does not know."""
 
@@ -159,7 +162,11 @@ class Lists:
             )
             for region, members in session.exec(on_list.group_by(col(ExpiryLineRow.region))).all():
                 facts = ExpiryCalls(
-                    round_no=f"{month}-{region}", month=month, region=region, begins_at=begins_at, members=members
+                    round_no=f"{month}-{NO_CODE.sub('-', region)}",
+                    month=month,
+                    region=region,
+                    begins_at=begins_at,
+                    members=members,
                 )
                 self._submissions.open_in(session, EXPIRY_CALLS, facts, CALENDAR)
             row.opened_at = self._clock()

@@ -85,11 +85,10 @@ class Rounds:
             col(TaskRow.case_id) == CaseRow.id, col(TaskRow.form) == "call", col(TaskRow.state) != "open"
         )
         month = case.number[: len("2026-12")]
-        region = case.number[len("2026-12-") :]
         query = (
             select(CaseRow.id)
             .join(ExpiryLineRow, col(ExpiryLineRow.case_id) == col(CaseRow.id))
-            .where(ExpiryLineRow.month == month, ExpiryLineRow.region == region)
+            .where(ExpiryLineRow.month == month, ExpiryLineRow.region == case.region)
             .where(CaseRow.process == EXPIRY_NOTICE.name, CaseRow.state == "open", ~called)
         )
         return session.exec(query.limit(1)).first() is not None

@@ -11,7 +11,7 @@ from decimal import Decimal
 import structlog
 from sqlmodel import Session, col, select
 
-from activities.members import member_of, purchases
+from activities.members import AT_ONCE, member_of, purchases
 from models.expiry import EXPIRY_NOTICE, Because, ExpiryNotice, ExpiryPromises, Reckoned, Settled, Waiver
 from models.members import Member
 from models.people import CALENDAR, Directory
@@ -22,13 +22,15 @@ log = structlog.get_logger()
 
 
 def heard_of(
-    session: Session, submissions: Submissions, people: Directory, members: Collection[str], now: datetime
-) -> list[str]:
-    """Judge anew the members of whom something was just written: a receipt, a refund, a later version. Returns the cases
-    it handed something in to, or opened: deliver them, or leave them to the relay."""
-    wanted = col(ExpiryLineRow.member_id).in_(list(members))
-    lines = session.exec(select(ExpiryLineRow).where(wanted, ExpiryLineRow.expires_at > now)).all()
-    return judge(session, submissions, people, lines, now)
+    submissions: Submissions, people: Directory, session: Session, now: datetime, members: Collection[str]
+) -> None:
+    """Judge anew the members of whom something was just written: a receipt, a refund, a later version. The relay delivers
+    what comes of it."""
+    ids = list(members)
+    for part in (ids[begin : begin + AT_ONCE] for begin in range(0, len(ids), AT_ONCE)):
+        wanted = col(ExpiryLineRow.member_id).in_(part)
+        lines = session.exec(select(ExpiryLineRow).where(wanted, ExpiryLineRow.expires_at > now)).all()
+        judge(session, submissions, people, lines, now)
 
 
 def judge(

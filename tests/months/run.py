@@ -86,7 +86,7 @@ def come_in(office: Office, orders: list[Order]) -> None:
                 )
             )
         session.flush()
-        heard_of(session, office.submissions, office.house.people, {o.customer for o in orders}, office.now())
+        heard_of(office.submissions, office.house.people, session, office.now(), {o.customer for o in orders})
 
 
 def found(office: Office) -> dict[str, Member]:
