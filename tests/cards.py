@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, select
 
 from activities.keys import COLUMN
@@ -97,7 +99,12 @@ async def until(office: Office, instant: datetime) -> None:
 async def delivered(office: Office) -> None:
     """As the relay does, as many at once, until nothing waits."""
     while cases := office.submissions.waiting(AT_ONCE, again=False) or office.submissions.waiting(AT_ONCE, again=True):
-        await asyncio.gather(*(office.relay.deliver(case) for case in cases))
+        await asyncio.gather(*(_deliver(office, case) for case in cases))
+
+
+async def _deliver(office: Office, case: str) -> None:
+    with suppress(OperationalError):  # a ledger that is busy for long: the relay, too, comes again
+        await office.relay.deliver(case)
 
 
 async def month_opens(office: Office, process: str = "expiry") -> None:

@@ -20,7 +20,7 @@ from models.tables import CaseRow, NoticeRow, PeriodRow
 from models.tasks import Process
 from settings import House
 from starter.calendar import schedules
-from starter.calendar.almanac import Almanac
+from starter.calendar.almanac import AT_ONCE, Almanac
 from starter.calendar.keeper import Keeper
 from tests.office import Office, connected, eventually
 from tests.umbrellas import LoanIntake, LoanPromises
@@ -193,8 +193,8 @@ def test_killed_after_any_batch_it_goes_on_where_it_was(desk: Office):
 
     with pytest.raises(Killed):
         almanac.open_due("loan", desk.now(), die)
-    assert opened(desk) == {"2026-12": 50}
-    assert almanac.open_due("loan", desk.now()) == CASES - 50
+    assert opened(desk) == {"2026-12": AT_ONCE}
+    assert almanac.open_due("loan", desk.now()) == CASES - AT_ONCE
     assert opened(desk) == {"2026-12": CASES}
 
 

@@ -19,6 +19,7 @@ from starter.expiry.lists import place_of
 from starter.reseal import reseal
 from tests.cards import at, bought, delivered, listed, looked_round, member, month_opens, notice_of, until
 from tests.conftest import KEYS
+from tests.members import MemberSystem, record
 from tests.office import Office
 
 
@@ -104,6 +105,24 @@ async def test_the_script_says_what_the_member_still_lacks_now(month: Office):
     assert (await answer(month, "lin", f"cases/{complaint}/script"))[1]["code"] == "not_a_notice"
     await looked_round(month)
     assert month.case(case).closed_because == "waiver_reached"
+
+
+async def test_what_the_member_system_sends_ends_notices(office: Office):
+    """A receipt that reaches the waiver, a card that is renewed: by the signed webhook, each in the transaction that takes it."""
+    fuxi = MemberSystem(office)
+    card = {"valid_from": "2026-01-11", "valid_through": "2027-01-10"}
+    buyer, renewer = record(**card), record(**card)
+    ids = [(await fuxi.sends(facts))["member"] for facts in (buyer, renewer)]
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    await listed(office, "2027-01")
+    receipt = {"receipt": "XS-1", "member_no": buyer["member_no"], "at": office.now().isoformat(), "amount": "1000"}
+    await fuxi.sells(receipt)
+    await fuxi.sells(receipt)
+    await fuxi.sends({**renewer, "version": 2, "valid_through": "2028-01-10"})
+    await delivered(office)
+    ends = [notice_of(office, who, "2027-01").closed_because for who in ids]
+    assert ends == ["waiver_reached", "renewed"]
 
 
 async def kefu(*words: str) -> Result:

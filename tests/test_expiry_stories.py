@@ -396,7 +396,7 @@ async def test_a_run_that_is_started_twice_and_killed_in_between_lists_nobody_tw
         if next(steps) == step:
             raise Killed
 
-    for step in (0, 3, 6):  # after some lines; after some notices, twice
+    for step in (0, 3, 7):  # after some lines; after some notices, twice
         with pytest.raises(Killed):
             await asyncio.to_thread(maker, run, "2027-01", lambda step=step: die_at(step))
     await asyncio.to_thread(maker, run, "2027-01")

@@ -7,6 +7,7 @@ lines that have none yet.
 import re
 from collections.abc import Callable
 from datetime import datetime
+from time import sleep
 
 import structlog
 from sqlmodel import Session, col, func, select
@@ -24,9 +25,11 @@ from starter.expiry.standing import open_notice, rule_of
 from starter.expiry.workbook import workbook
 from starter.submissions import Submissions
 
-AT_ONCE = 200
+AT_ONCE = 100
 """Members in one transaction, when they are only read and listed."""
-OPENED_AT_ONCE = 50
+OPENED_AT_ONCE = 20
+BREATH = 0.05
+"""Seconds between two transactions: who waits for the ledger meanwhile comes first."""
 GONE = ("left", "replaced")
 """Nobody is to be called about such a card."""
 NO_CODE = re.compile(r"[^\w.-]")
@@ -57,9 +60,11 @@ class Lists:
         while last is not None:
             last = self._some_lines(month, last)
             alive()
+            sleep(BREATH)
         self._archive(case, month)
         while self._some_notices(month):
             alive()
+            sleep(BREATH)
         self._rounds(month, begins_at)
 
     @once_more

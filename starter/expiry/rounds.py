@@ -3,6 +3,7 @@ cards that have ended, regions in which everybody was called."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import sleep
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -16,8 +17,10 @@ from settings import House
 from starter.expiry.standing import judge
 from starter.submissions import Submissions
 
-AT_ONCE = 50
+AT_ONCE = 20
 """Members judged in one transaction."""
+BREATH = 0.05
+"""Seconds between two transactions: who waits for the ledger meanwhile comes first."""
 
 
 class Rounds:
@@ -39,6 +42,7 @@ class Rounds:
         while found := self._unjudged(last):
             touched += self._judge(found)
             last = found[-1]
+            sleep(BREATH)
         return touched + [case for case in self._open_rounds() if self._close_round(case)]
 
     def _unjudged(self, after: tuple[str, str]) -> list[tuple[str, str]]:
