@@ -221,6 +221,33 @@ async def test_what_is_paid_back_after_the_list_takes_the_waiver_away(office: Of
     assert notice_of(office, "m", "2027-01").state == "open"
 
 
+async def test_what_is_bought_while_the_list_is_being_made_is_judged_once_the_notice_is_there(office: Office):
+    member(office, "m", "2027-01-10")
+    await office.worker_leaves()
+    await until(office, at("2026-12-01 00:00"))
+    await asyncio.to_thread(office.front.almanac.open_due, "expiry", office.now())
+    [make] = [errand for errand in office.front.errands if errand.__name__ == "make_list"]
+
+    def buy_and_die() -> None:
+        bought(office, "m", "1000")
+        raise Killed
+
+    maker, run = make.__self__._make, cases(office, "expiry")["2027-01"].id
+    with pytest.raises(Killed):
+        await asyncio.to_thread(maker, run, "2027-01", buy_and_die)
+    await asyncio.to_thread(office.front.rounds.round)
+    assert lines(office, "2027-01")["m"].case_id is None
+    await office.worker_comes()
+    await asyncio.to_thread(maker, run, "2027-01")
+    await delivered(office)
+    await looked_round(office)
+    assert notice_of(office, "m", "2027-01").closed_because == "waiver_reached"
+
+
+class Killed(BaseException):
+    """As kill -9: nothing gets to clean up."""
+
+
 async def test_a_card_that_changes_after_the_list_ends_its_notice(office: Office):
     """E14: renewed early, replaced, left. Who moves is called all the same."""
     for who in ("renewed", "replaced", "left", "moved"):
@@ -386,9 +413,6 @@ async def test_a_run_that_is_started_twice_and_killed_in_between_lists_nobody_tw
     run = cases(office, "expiry")["2027-01"].id
     [make] = [errand for errand in office.front.errands if errand.__name__ == "make_list"]
     maker = make.__self__._make
-
-    class Killed(BaseException):
-        pass
 
     steps = iter(range(100))
 

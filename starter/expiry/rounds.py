@@ -21,6 +21,8 @@ AT_ONCE = 20
 """Members judged in one transaction."""
 BREATH = 0.05
 """Seconds between two transactions: who waits for the ledger meanwhile comes first."""
+FURTHEST_BACK = timedelta(days=366)
+"""Cards that ended longer ago are not looked at every half minute."""
 
 
 class Rounds:
@@ -60,7 +62,7 @@ class Rounds:
             select(ExpiryLineRow.month, ExpiryLineRow.member_id)
             .join(MemberRow, col(MemberRow.id) == col(ExpiryLineRow.member_id))
             .join(CaseRow, col(CaseRow.id) == col(ExpiryLineRow.case_id), isouter=True)
-            .where(alive, or_(ended, changed, news))
+            .where(ExpiryLineRow.expires_at > now - FURTHEST_BACK, alive, or_(ended, changed, news))
             .where(~_is_settled(ExpiryLineRow.case_id))
             .where(
                 or_(ExpiryLineRow.month > month, and_(ExpiryLineRow.month == month, ExpiryLineRow.member_id > member))

@@ -40,11 +40,13 @@ def judge(
     touched = []
     rules = {month: rule_of(session, month) for month in {line.month for line in lines}}
     for line in lines:
+        if line.case_id is None and not (line.waived and _is_listed(session, line.month)):
+            continue  # its list is being made: it comes again
         line.checked_at = now
         member = member_of(session.get_one(MemberRow, line.member_id))
         now_stands = reckoned(session, rules[line.month], member, line)
         if line.case_id is None:
-            if line.waived and not now_stands.waived and line.expires_at > now and _is_listed(session, line.month):
+            if not now_stands.waived and line.expires_at > now:
                 _count(line, now_stands)
                 touched.append(open_notice(session, submissions, people, line))
         elif because := _ended(line, member, now_stands, now):
