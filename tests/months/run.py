@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
+from operator import attrgetter
 
 from sqlmodel import select
 
@@ -19,6 +20,7 @@ from tests.office import Office, eventually
 STORES = ("SH01", "SH02", "HZ01", "GZ01", "SZ01", "BJ01")
 DAY = timedelta(days=1)
 NOON = time(12)
+BY_DAY = attrgetter("day")
 
 
 def a_year_on(day: date) -> date:
@@ -27,15 +29,13 @@ def a_year_on(day: date) -> date:
 
 async def run(office: Office, orders: list[Order], say: Callable[[str], None] = lambda _: None) -> None:
     """Everything the orders cover, from the month of the first to the end of the last card of theirs, or of the last order."""
-    first = {}
-    for order in orders:
-        first.setdefault(order.customer, order.day)
+    first = {order.customer: order.day for order in sorted(orders, key=BY_DAY, reverse=True)}
     ends = {who: a_year_on(day) for who, day in first.items()}
     with office.house.database.writing() as session:
         for who, day in first.items():
             store = STORES[int(who) % len(STORES)]
             enter(office, who, ends[who].isoformat(), day.isoformat(), store, session=session)
-    by_day = {day: list(some) for day, some in groupby(orders, lambda order: order.day)}
+    by_day = {day: list(some) for day, some in groupby(sorted(orders, key=BY_DAY), BY_DAY)}
     card_ended = {day + DAY for day in ends.values()}
     day, last = min(by_day).replace(day=1), max(*by_day, *card_ended)
     while day <= last:
