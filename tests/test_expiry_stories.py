@@ -285,15 +285,17 @@ async def test_nobody_is_given_up_after_one_afternoon(office: Office):
     assert {office.case(case).state for case in (deaf, wrong)} == {"open"}, "until the card ends he may buy"
 
 
-@pytest.mark.parametrize("outcome", ["left", "card_replaced", "renewed_already"])
-async def test_after_some_calls_there_is_nothing_to_wait_for(office: Office, outcome: str):
-    member(office, "m", "2027-01-10")
+async def test_after_some_calls_there_is_nothing_to_wait_for(office: Office):
+    outcomes = ("left", "card_replaced", "renewed_already")
+    for outcome in outcomes:
+        member(office, outcome, "2027-01-10")
     await until(office, at("2026-12-01 00:00"))
     await month_opens(office)
     await listed(office, "2027-01")
-    case = notice_of(office, "m", "2027-01").id
-    await office.hand_in(case, "call", process="expiry_notice", outcome=outcome)
-    assert office.case(case).closed_because == outcome
+    for outcome in outcomes:
+        case = notice_of(office, outcome, "2027-01").id
+        await office.hand_in(case, "call", process="expiry_notice", outcome=outcome)
+        assert office.case(case).closed_because == outcome
 
 
 # Months that matter
@@ -405,7 +407,7 @@ async def test_a_server_that_was_down_from_the_30th_to_the_3rd_makes_the_list_on
 
 
 async def test_a_run_that_is_started_twice_and_killed_in_between_lists_nobody_twice(office: Office):
-    for nth in range(120):
+    for nth in range(60):
         member(office, f"m{nth:03}", "2027-01-10")
     await office.worker_leaves()
     await until(office, at("2026-12-01 00:00"))
@@ -420,13 +422,13 @@ async def test_a_run_that_is_started_twice_and_killed_in_between_lists_nobody_tw
         if next(steps) == step:
             raise Killed
 
-    for step in (0, 3, 7):  # after some lines; after some notices, twice
+    for step in (0, 3, 5):  # after some lines; after some notices, twice
         with pytest.raises(Killed):
             await asyncio.to_thread(maker, run, "2027-01", lambda step=step: die_at(step))
     await asyncio.to_thread(maker, run, "2027-01")
     await asyncio.to_thread(maker, run, "2027-01")
-    assert len(lines(office, "2027-01")) == len(cases(office, "expiry_notice")) == 120
-    assert sorted(line.nth for line in lines(office, "2027-01").values()) == list(range(1, 121))
+    assert len(lines(office, "2027-01")) == len(cases(office, "expiry_notice")) == 60
+    assert sorted(line.nth for line in lines(office, "2027-01").values()) == list(range(1, 61))
     assert {case.number for case in cases(office, "expiry_calls").values()} == {"2027-01-east"}
 
 
