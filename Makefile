@@ -1,5 +1,5 @@
 # make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test test-postgres chaos months lint record lock clean
+.PHONY: demo test test-postgres chaos members months lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,10 @@ chaos: $(READY)
 DATA ?= ../shared/data/orders.csv
 months: $(READY)
 	$(BIN)/python -m tests.months $(DATA)
+
+# A chain goes live with half a million members: nobody hears anything of them, and what it takes: make members MEMBERS=50000
+members: $(READY)
+	$(BIN)/python -m tests.many_members $(if $(MEMBERS),--members $(MEMBERS) --expiring $(shell expr $(MEMBERS) / 50))
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

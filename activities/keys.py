@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlmodel import Session, col, func, select
 
 from activities.database import Database
-from models.tables import CaseRow, ExpiryListRow
+from models.tables import CaseRow, ExpiryListRow, MemberRow
 from models.words import LANGUAGES, say
 
 NONCE = 12
@@ -37,17 +37,23 @@ class UnknownKey(ValueError):
 
 @dataclass
 class Need:
-    """What a key is still needed for. An open case's history in the engine holds what it has sealed, a closed case's columns do."""
+    """What a key is still needed for. An open case's history in the engine holds what it has sealed, a closed case's columns do, and a member's."""
 
     open: int = 0
     closed: int = 0
+    members: int = 0
     such_as: list[str] = field(default_factory=list)
     """A few of the open ones: number and id."""
 
     @property
     def values(self) -> dict[str, object]:
         """For a sentence about it."""
-        return {"open": self.open, "closed": self.closed, "cases": ", ".join(self.such_as) or "–"}
+        return {
+            "open": self.open,
+            "closed": self.closed,
+            "members": self.members,
+            "cases": ", ".join(self.such_as) or "–",
+        }
 
 
 class MissingKey(ValueError):
@@ -187,6 +193,9 @@ def needed(session: Session) -> dict[str, Need]:
     for key_id, lists in session.exec(select(ExpiryListRow.keys, func.count()).group_by(col(ExpiryListRow.keys))):
         if key_id:  # one that is still being made has none
             found.setdefault(key_id, Need()).closed += lists
+    of_members = select(MemberRow.keys, func.count()).group_by(col(MemberRow.keys))
+    for key_id, members in session.exec(of_members):
+        found.setdefault(key_id, Need()).members += members
     return found
 
 

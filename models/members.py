@@ -38,8 +38,8 @@ class MemberRecord(Private):
 
     member_no: Text
     """His number there: card-like, and never in the clear here."""
-    version: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
-    """Counts his changes. One that is not later than what is known is known already."""
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """Counts his changes. One that is not later than what is known is known already; None where the source does not count."""
     store: Code
     """The store where the card was taken out."""
     standing: Standing = "active"

@@ -38,10 +38,11 @@ def _read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _section(process: Process, path: Path) -> Any:
-    """What a file says of a process; what is shipped where it is silent: a release may bring a process that it does not know."""
-    own = _read(path).get(process.name)
-    return _read(SHIPPED)[process.name] if own is None else own
+def _section(process: Process, path: Path) -> dict[str, Any]:
+    """What a file says of a process: the shipped one's, where it was written before there was the process."""
+    written = _read(path)
+    section: dict[str, Any] = written[process.name] if process.name in written else _read(SHIPPED)[process.name]
+    return section
 
 
 def promises(process: Process, path: Path = SHIPPED) -> BaseModel:

@@ -172,10 +172,11 @@ class Front:
 
     async def write(self, act: Callable[[Session, datetime], T]) -> T:
         """Write the ledger: one short transaction, given the present instant, UTC. Begun anew where somebody was faster."""
-        return await asyncio.to_thread(self._write, act)
+        return await asyncio.to_thread(self.write_here, act)
 
     @once_more
-    def _write(self, act: Callable[[Session, datetime], T]) -> T:
+    def write_here(self, act: Callable[[Session, datetime], T]) -> T:
+        """`write`, in this thread."""
         with self.house.database.writing() as session:
             return act(session, self._clock())
 

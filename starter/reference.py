@@ -45,7 +45,7 @@ def _rows(path: str, door: dict[str, Any], schemas: dict[str, Any]) -> Iterator[
 
 
 def _fields(owner: str, within: str, schema: dict[str, Any], schemas: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    model = schemas[schema["$ref"].rpartition("/")[2]]
+    model = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     for name, field in model["properties"].items():
         full = f"{within}{name}"
         inner = next((kind for kind in (field, *field.get("anyOf", [])) if "$ref" in kind), None)

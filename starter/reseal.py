@@ -17,6 +17,7 @@ from settings import House
 from starter import customers
 from starter.attachments.cabinet import Attachments
 from starter.expiry.lists import place_of
+from starter.members import turning as register
 
 AT_ONCE = 20
 """Cases in one transaction: nobody waits for it longer than for a few forms."""
@@ -31,9 +32,9 @@ class Report:
     """What was turned over, what could not be, and what every other key of the ring is still needed for."""
 
     turned: int = 0
-    """Columns of submissions and of the archive, and attached files."""
+    """Columns of submissions, of the archive and of members, and attached files."""
     unreadable: list[str] = field(default_factory=list)
-    """Cases of which something does not open: it is not what was written there."""
+    """Cases, and members, of which something does not open: it is not what was written there."""
     others: dict[str, Need | None] = field(default_factory=dict)
     """By key; None where nothing needs it any more."""
 
@@ -60,6 +61,8 @@ def reseal(house: House, progress: Callable[[int, int], None] = lambda _done, _a
     while months := _lists(database, keys, month):
         _patiently(lambda months=months: _turn_over_lists(database, keys, months, report))  # type: ignore[misc]
         month = months[-1]
+    turned, unreadable = register.turn_over(database, keys, _patiently)
+    report.turned, report.unreadable = report.turned + turned, report.unreadable + unreadable
     with database.reading() as session:
         found = needed(session)
     report.others = {key_id: found.get(key_id) for key_id in keys.reading}

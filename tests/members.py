@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from httpx2 import AsyncClient, Response
+from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
 from sqlmodel import col, select
 from standardwebhooks import Webhook
 
 from models.members import MemberRecord
 from models.tables import AuditLineRow, CaseRow, MemberRow, SubmissionRow
-from tests.office import Office
+from starter import api
+from tests.office import DAY, Office
 
 SECRET = "whsec_c3RvcmllcyBhcmUgdG9sZCBpbiB0aGUgb3Blbg=="
 _NUMBERS = count(1)
@@ -60,9 +61,15 @@ class MemberSystem:
     def __init__(self, office: Office) -> None:
         office.house.settings.member_secret = SecretStr(SECRET)
         self.office = office
+        self._door = ASGITransport(api.build(office.front), raise_app_exceptions=False)  # once: it takes a while
+
+    def door(self, actor: str | None = None) -> AsyncClient:
+        """The HTTP door, with somebody at it."""
+        who = {"X-Kefu-Actor": actor} if actor else {}
+        return AsyncClient(transport=self._door, base_url="http://testserver", headers=who)
 
     async def posts(self, kind: str, data: dict[str, Any], id: str | None = None) -> Response:
-        async with self.office.api(actor=None) as door:
+        async with self.door() as door:
             message = signed({"type": kind, "data": data}, id or f"msg-{next(_NUMBERS)}")
             return await door.post("/api/members/webhook", **message)
 
@@ -102,13 +109,13 @@ class MemberSystem:
 
     async def hand_in(self, case: str, form: str, by: str = "lin", **fields: Any) -> Response:
         """At the HTTP door; whatever else it moved is delivered, too."""
-        async with self.office.api(by) as door:
+        async with self.door(by) as door:
             answer = await door.post(f"/api/cases/{case.partition('-')[0]}/{case}/{form}", json=fields)
         await self.delivered()
         return answer
 
     async def looks(self, path: str, by: str = "lin", **query: Any) -> Any:
-        async with self.office.api(by) as door:
+        async with self.door(by) as door:
             answer = await door.get(f"/api/members/{path}", params=query)
             assert answer.status_code == 200, answer.text
             return answer.json()
@@ -118,5 +125,34 @@ def as_record(**facts: Any) -> MemberRecord:
     return MemberRecord.model_validate(record(**facts))
 
 
-def at_the_door(office: Office, actor: str | None = "lin") -> AsyncClient:
-    return office.api(actor)
+# Stories whose histories are kept
+
+
+async def a_days_list_with_a_line_rejected(office: Office) -> str:
+    fuxi = MemberSystem(office)
+    day = (await fuxi.sends(record()))["case"]
+    bad = await fuxi.sends(record(name="测试"))
+    await fuxi.hand_in(day, "reject", member=bad["member"], fields=["name"], note="不是人名")
+    await office.pass_time(3 * DAY)
+    await fuxi.hand_in(day, "check", lines=1)
+    assert office.case(day).state == "archived"
+    return day
+
+
+async def a_member_completed_at_the_third_attempt(office: Office) -> str:
+    """Late, then incomplete, then rejected by the auditor: everybody of the ladder hears."""
+    fuxi = MemberSystem(office)
+    case = (await fuxi.sends(record(phone=None, name=None)))["case"]
+    await office.pass_time(3 * DAY)
+    await fuxi.hand_in(case, "supplement", by="oa-sh01", name="李")
+    await fuxi.hand_in(case, "supplement", by="oa-sh01", phone="13900001111")
+    [day] = fuxi.cases("audit_list")
+    await fuxi.hand_in(case, "review", by="wang", accepted=False, fields=["name"])
+    await fuxi.hand_in(case, "supplement", by="oa-sh01", name="李小雨")
+    assert office.tasks(case)["review-2"].state == "open"
+    assert (await fuxi.hand_in(day.id, "check", lines=1)).status_code == 200
+    assert office.case(case).state == "archived"
+    return case
+
+
+AUDITS = [a_days_list_with_a_line_rejected, a_member_completed_at_the_third_attempt]

@@ -41,7 +41,7 @@ async def test_a_record_with_a_finding_goes_to_its_store_and_round_to_the_archiv
     taken = await fuxi.sends(record(phone=None, birth_date="1990-02-30"))
     case = taken["case"]
     assert office.tasks(case)["supplement"].owner == "oa-sh01"
-    async with office.api("oa-sh01") as store:
+    async with fuxi.door("oa-sh01") as store:
         [notice] = (await store.get("/api/notices")).json()["items"]
     assert "请补全：出生日期（格式不对）、手机（未填）。" in notice["text"]
 
@@ -119,7 +119,7 @@ async def test_e46_who_fills_in_one_field_of_several_hears_what_is_still_wanting
     """E46: the re-audit says what is missing still; sent back twice, the region supervisor and the manager hear."""
     case = (await fuxi.sends(record(phone=None, name=None, valid_through="next year")))["case"]
     await fuxi.hand_in(case, "supplement", by="oa-sh01", name="王芳")
-    async with office.api("oa-sh01") as store:
+    async with fuxi.door("oa-sh01") as store:
         notice = (await store.get("/api/notices")).json()["items"][0]
     assert notice["text"].endswith("请补全：手机、有效期至。")
     assert office.heard(case, "qian") == []

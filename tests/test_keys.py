@@ -242,7 +242,7 @@ def test_nothing_starts_without_a_key_that_cases_need_and_it_is_said_which_and_w
     assert chinese.startswith("密钥 old 不在密钥串里：4 件未结工单")
     such_as = ", ".join(f"A{n} {ids[n]}" for n in range(3))
     assert "Key old is not in the key ring: 4 open cases need it" in english
-    assert f"): {such_as}; so do the contents of 1 closed ones" in english
+    assert f"): {such_as}; so do the contents of 1 closed ones and of 0 members" in english
     with pytest.raises(Trouble, match="key_missing"):
         up.prepare(lacking)
     for ring in STEPS[:3]:
@@ -433,7 +433,7 @@ async def test_a_house_changes_its_key_in_three_steps_while_its_cases_run(house:
             refused = await asyncio.to_thread(too_early.stderr.read) if too_early.stderr else b""
         assert too_early.returncode == 1
         assert "Key old is not in the key ring: 1 open cases need it (their histories" in refused.decode()
-        assert f"lasting {lasting}; so do the contents of 1 closed ones" in refused.decode()
+        assert f"lasting {lasting}; so do the contents of 1 closed ones and of 0 members" in refused.decode()
         assert "Key old must stay: the histories of 1 open cases" in await turned_over(house, f"{NEW},{OLD}")
         assert noted(house) == {"done": "new", "lasting": "new,old", "fresh": "new"}
         assert set(map(frozenset, sealed_with(house).values())) == {frozenset({"new"})}

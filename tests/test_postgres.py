@@ -55,6 +55,7 @@ from models.tables import (
     LibraryChangeRow,
     LibraryRow,
     LibraryWordRow,
+    MemberFileRow,
     MemberRow,
     MessageRow,
     NoticeRow,
@@ -332,6 +333,7 @@ def add_member(session: Session, house: House, case: str, at: datetime) -> None:
     session.add(PurchaseRow(receipt="R-1", member_id="m", at=at, fen=100, recorded_at=at))
     session.add(AuditLineRow(case_id=case, member_id="m", at=at))
     session.add_all([MessageRow(id="msg-1", at=at, kind="member"), PullRow(source="sql", since=at, at=at)])
+    session.add(MemberFileRow(digest="-", kind="members", by="lin", role="specialist", at=at))
 
 
 def add_month(session: Session, house: House, case: str, at: datetime) -> None:

@@ -13,7 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
-from models.tables.members import AuditLineRow, FinderRow, MemberRow, MessageRow, PullRow, PurchaseRow
+from models.tables.members import AuditLineRow, FinderRow, MemberFileRow, MemberRow, MessageRow, PullRow, PurchaseRow
 from models.tables.months import ExpiryLineRow, ExpiryListRow, PeriodRow
 from models.tables.shelf import (
     WORD,
@@ -43,6 +43,7 @@ __all__ = [
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
+    "MemberFileRow",
     "MemberRow",
     "MessageRow",
     "NoticeRow",

@@ -48,7 +48,7 @@ class MemberRow(SQLModel, table=True):
     """What the rules have against the record as it is now: field -> what is wrong with it. Codes only."""
     sealed: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     """The record as it was sent, and what was filled in here; encrypted."""
-    keys: str
+    keys: str = Field(index=True)
     """The id of the key that `sealed`, the digest and the finders were made with."""
 
 
@@ -130,3 +130,24 @@ class PullRow(SQLModel, table=True):
     """Everything changed up to then was taken."""
     at: datetime
     """When it was asked last with success."""
+
+
+class MemberFileRow(SQLModel, table=True):
+    """A file of members or purchases: who brought it, and what became of its rows."""
+
+    __tablename__ = "member_files"
+
+    digest: str = Field(primary_key=True)
+    """SHA-256 of its content: the same file is known by whatever name."""
+    kind: str
+    """`members`, `existing`, `purchases`."""
+    by: str
+    role: str
+    at: datetime
+    finished_at: datetime | None = None
+    """None where it was broken off: the same file again goes on."""
+    total: int = 0
+    new: int = 0
+    changed: int = 0
+    known: int = 0
+    rejected: int = 0

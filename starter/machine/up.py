@@ -93,18 +93,21 @@ def tell(code: str, /, *, err: bool = False, **values: object) -> None:
 
 
 def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part]:
-    """The five processes, in the order in which they start. Only those that need our settings are given them."""
+    """The five processes, and one that takes members where that is set, in the order in which they start. Only those that need our settings are given them."""
     for_engine = {name: value for name, value in os.environ.items() if not name.startswith("KEFU_")}
     env = {**os.environ, **_connection(engine), "KEFU_DATA": str(settings.data), "KEFU_PORT": str(settings.port)}
     env.pop(
         "PYTHONDONTWRITEBYTECODE", None
     )  # the sandbox loads workflow code for every case: compiled once, not each time
     ours = [sys.executable, "-P", "-m"]  # -P: what lies in the current directory is not our code
+    takes_members = settings.member_folder or settings.member_source
+    members = [Part("members", [*ours, "starter", "members", "watch"], env)] if takes_members else []
     return [
         Part("server", engine.command(binary), for_engine, engine.is_ready, log=settings.data / "server.log"),
         Part("worker", [*ours, "worker"], env, partial(_worker_polls, engine), needs=("server",)),
         Part("relay", [*ours, "starter", "relay"], env),
         Part("watch", [*ours, "starter", "watch"], env),
+        *members,
         Part("api", [*ours, "starter", "api"], env, partial(_api_answers, settings)),
     ]
 

@@ -27,13 +27,11 @@ from starter.refusals import NotFound
 
 MemberId = Annotated[Code, Path(description="会员在本系统的编号 · the member's id here")]
 CaseId = Annotated[Code, Path(description="名单的工单编号 · the list's case")]
-BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {"oneOf": [kind.model_json_schema() for kind in webhook.MESSAGES.values()]},
-        }
-    },
+RECORDS = {kind: model.model_fields["data"].annotation.model_json_schema() for kind, model in webhook.MESSAGES.items()}  # type: ignore[union-attr]
+MESSAGE = {
+    "type": "object",
+    "required": ["type", "data"],
+    "properties": {"type": {"enum": list(RECORDS)}, "data": {"anyOf": list(RECORDS.values())}},
 }
 
 
@@ -45,7 +43,7 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
         "/members/webhook",
         tags=["members"],
         summary="会员系统推送 · what the member system sends, signed as Standard Webhooks has it",
-        openapi_extra={"requestBody": BODY},
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": MESSAGE}}}},
     )
     async def take_message(request: Request) -> webhook.Answer:
         if secret is None:

@@ -126,14 +126,14 @@ class Register:
         if self._people.store(record.store) is None:
             raise Invalid([FieldError(field="store", code="unknown_store")])
         sent = filled(record.model_dump(mode="json", context=LEDGER))
-        digested = _written(sent)
+        digested = written(sent)
         if known := batch.finders[("number", number)]:
             batch.write(session)  # it may be a later version of one in the same batch
             return self._change(session, now, next(iter(known)), record.version, sent, digested)
         member = f"m-{secrets.token_hex(6)}"
         row = self._row(batch, member, {"sent": sent, "here": {}}, now, existing) | {
             "id": member,
-            "version": record.version,
+            "version": record.version or 1,
             "digest": self._keys.digest(digested),
             "entered_at": now,
             "existing": existing,
@@ -157,7 +157,7 @@ class Register:
             "standing": whole.get("standing", "active"),
             "changed_at": now,
             "findings": {} if existing else self._findings(batch, member, whole, now),
-            "sealed": self._keys.seal(_written(document), COLUMN, members.place(member)),
+            "sealed": self._keys.seal(written(document), COLUMN, members.place(member)),
             "keys": self._keys.writing,
             **{name: read_day(whole.get(name)) for name in ("joined_on", "valid_from", "valid_through")},
         }
@@ -174,12 +174,17 @@ class Register:
     # A later version
 
     def _change(
-        self, session: Session, now: datetime, member: str, version: int, sent: dict[str, Any], digested: bytes
+        self, session: Session, now: datetime, member: str, version: int | None, sent: dict[str, Any], digested: bytes
     ) -> Taken:
-        """A version that is not later is known (5.3 E50); a later one changes the record, and moves the audit it is in."""
+        """A version that is not later is known (5.3 E50); a later one changes the record, and moves the audit it is in.
+
+        A source that does not count versions has a later one whenever it says something else.
+        """
         case, row = self.locked(session, member)
-        if version == row.version and not self._keys.matches(row.digest, digested):
+        same = self._keys.matches(row.digest, digested)
+        if version == row.version and not same:
             raise Conflict("version_taken", version=str(version))
+        version = version or row.version + (not same)
         if version <= row.version:
             return Taken("known", member, row.case_id)
         row.version, row.digest = version, self._keys.digest(digested)
@@ -227,5 +232,6 @@ class Register:
         batch.write(session)
 
 
-def _written(document: Mapping[str, Any]) -> bytes:
+def written(document: Mapping[str, Any]) -> bytes:
+    """What is sealed, and what a digest is of: the same bytes for the same content."""
     return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from activities.members import read_day
@@ -18,7 +19,11 @@ GONE = frozenset({"left", "replaced", "lost"})
 """A card of this standing has no phone and no number that another member could not have."""
 NO = frozenset({"no", "n", "false", "0", "否", "不同意", "无", "×"})
 
+SEEN = 4096
+"""Numbers remembered: each is asked for several times while its record is taken."""
 
+
+@lru_cache(SEEN)
 def number_of(text: str) -> str:
     """A member number as every spelling of it comes out. Invalid where nothing is left of it."""
     plain = re.sub(r"[\W_]", "", folded(text)).upper()
@@ -41,6 +46,7 @@ def finders_of(record: Mapping[str, Any]) -> dict[str, str]:
         return numbers_of(record)
 
 
+@lru_cache(SEEN)
 def _normal(kind: str, text: str | None) -> str | None:
     try:
         return normal(kind, text) if text else None  # type: ignore[arg-type]

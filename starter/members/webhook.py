@@ -69,9 +69,12 @@ def read(body: bytes) -> MemberMessage | PurchaseMessage:
     if kind is None:
         raise Invalid([FieldError(field="type", code="literal_error", values={"expected": ", ".join(MESSAGES)})])
     try:
-        return kind.model_validate(document)
+        message = kind.model_validate(document)
     except ValidationError as error:
         raise Invalid(field_errors(error.errors(), kind)) from error
+    if isinstance(message, MemberMessage) and message.data.version is None:
+        raise Invalid([FieldError(field="data.version", code="missing")])  # messages overtake each other
+    return message
 
 
 def take(

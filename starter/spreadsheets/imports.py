@@ -157,7 +157,7 @@ def summary(report: ImportReport, zone: str, language: Language = "zh") -> str:
         "seconds": f"{report.seconds:.1f}",
         "rate": f"{report.done / max(report.seconds, 0.001):.0f}",
         "zone": zone,
-        "unused": ("；" if language == "zh" and report.nearest else ", ").join(_unused(report, language)),
+        "unused": unused(report, language),
     }
     worth_saying = {
         "rows": True,
@@ -170,6 +170,11 @@ def summary(report: ImportReport, zone: str, language: Language = "zh") -> str:
     }
     said = [say("import", code, language, **values) for code, worth in worth_saying.items() if worth]
     return "\n".join([*said, *(say("import", code, language, **given) for code, given in report.remarks)])
+
+
+def unused(report: ImportReport, language: Language) -> str:
+    """The columns that were not used, and what each may have meant."""
+    return ("；" if language == "zh" and report.nearest else ", ").join(_unused(report, language))
 
 
 def _unused(report: ImportReport, language: Language) -> Iterator[str]:
@@ -227,13 +232,13 @@ class Intake:
             try:
                 return commit()
             except OperationalError as error:
-                if not _is_locked(error):
+                if not is_locked(error):
                     raise
                 self.pause(seconds)
         raise ImportStopped(self.report)
 
 
-def _is_locked(error: OperationalError) -> bool:
+def is_locked(error: OperationalError) -> bool:
     """SQLite: “database is locked”. PostgreSQL: “canceling statement due to lock timeout”, “deadlock detected”."""
     return "lock" in str(error.orig)
 

@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("members_case_id_of_cases")),
         sa.PrimaryKeyConstraint("id", name=op.f("members_key")),
     )
-    for column in ("store", "region", "changed_at", "case_id"):
+    for column in ("store", "region", "changed_at", "case_id", "keys"):
         op.create_index(op.f(f"members_by_{column}"), "members", [column])
     op.create_index("members_by_expiry", "members", ["valid_through", "region"])
     op.create_table(
@@ -95,8 +95,30 @@ def upgrade() -> None:
         sa.Column("at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("source", name=op.f("member_pulls_key")),
     )
+    counts = [
+        sa.Column(name, sa.Integer(), nullable=False) for name in ("total", "new", "changed", "known", "rejected")
+    ]
+    op.create_table(
+        "member_files",
+        sa.Column("digest", STRING, nullable=False),
+        sa.Column("kind", STRING, nullable=False),
+        sa.Column("by", STRING, nullable=False),
+        sa.Column("role", STRING, nullable=False),
+        sa.Column("at", INSTANT, nullable=False),
+        sa.Column("finished_at", INSTANT, nullable=True),
+        *counts,
+        sa.PrimaryKeyConstraint("digest", name=op.f("member_files_key")),
+    )
 
 
 def downgrade() -> None:
-    for table in ("member_pulls", "member_messages", "audit_lines", "purchases", "member_finders", "members"):
+    for table in (
+        "member_files",
+        "member_pulls",
+        "member_messages",
+        "audit_lines",
+        "purchases",
+        "member_finders",
+        "members",
+    ):
         op.drop_table(table)
