@@ -2,10 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from temporalio.client import Client
@@ -16,8 +17,13 @@ from activities import schema
 from activities.keys import check as check_keys
 from activities.ledger import Ledger
 from settings import TASK_QUEUE, House, Settings, configure_logs
+from starter.calendar import schedules
+from starter.calendar.almanac import Almanac
+from starter.errands import errands
+from starter.submissions import Submissions
 from workflows import WORKFLOWS
 from workflows.desk import Desk
+from workflows.opening import OpeningWorkflow
 
 THREADS = 16
 TASKS = 8
@@ -34,6 +40,7 @@ RUNNER = SandboxedWorkflowRunner(
 def build(
     client: Client,
     ledger: Ledger,
+    errands: Sequence[Callable[..., Any]] = (),
     *,
     task_queue: str = TASK_QUEUE,
     workflows: Sequence[type[Desk]] = WORKFLOWS,
@@ -43,8 +50,8 @@ def build(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=workflows,
-        activities=[ledger.record, ledger.fire],
+        workflows=[*workflows, OpeningWorkflow],
+        activities=[ledger.record, ledger.fire, *errands],
         activity_executor=ThreadPoolExecutor(THREADS, thread_name_prefix="ledger"),
         max_concurrent_activities=THREADS,
         max_concurrent_local_activities=THREADS,
@@ -69,9 +76,14 @@ async def run(settings: Settings) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     ledger = Ledger(house.database, house.keys, house.people)
-    async with build(client, ledger, max_cached_workflows=settings.max_cached_workflows):
+    submissions = Submissions(house.database, house.keys, house.people, lambda: datetime.now(UTC), settings.policy)
+    almanac = Almanac(house, submissions, lambda: datetime.now(UTC))
+    ours = errands(house, submissions, almanac, lambda: datetime.now(UTC))
+    async with build(client, ledger, ours, max_cached_workflows=settings.max_cached_workflows):
         log.info("worker.ready", task_queue=TASK_QUEUE)
+        making = asyncio.create_task(schedules.keep(client, almanac, TASK_QUEUE))
         await stop.wait()
+        making.cancel()
     log.info("worker.stopped")
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.calendar import Rhythm
 from models.forms import Case, Code, FieldError, Form, Instant, Private, Text
 from models.people import Role
 
@@ -280,6 +281,8 @@ class Process:
     past: type[Past] | None = None
     sent: tuple[type[Form], ...] = ()
     """What only another case hands in."""
+    opens: Rhythm | None = None
+    """When the calendar opens cases by itself; which, `starter/calendar/openings.py` says."""
 
     renamed: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
     """Forms that had another name: the old one, a field that tells it, the new one. Cases recorded before still run."""

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import typer
 
 from activities import schema
-from starter.commands import care, files, library, members, operate, organisation, papers, work
+from starter.commands import calendar, care, expiry, files, library, members, operate, organisation, papers, work
 
 app = typer.Typer(
     name="kefu",
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for room in (operate, care, work, library, papers, files, members):
+for room in (operate, care, work, library, papers, files, members, calendar, expiry):
     app.add_typer(room.app)
 app.add_typer(organisation.app, name="org")
 

@@ -24,6 +24,7 @@ from models.words import Language, language_of, say
 from settings import LOOPBACK
 from starter import customers, reference
 from starter.attachments import doors as attachment_doors
+from starter.expiry import doors as expiry
 from starter.front import Front
 from starter.library import doors as library
 from starter.members import doors as members
@@ -101,6 +102,7 @@ def build(front: Front) -> FastAPI:
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
     organisation.add_routes(router, front, who)
+    expiry.add_routes(router, front, who)
     members.add_routes(router, front, who)
     app.include_router(router)
 

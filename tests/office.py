@@ -94,7 +94,9 @@ class Office:
 
     async def worker_comes(self, *more: type[Desk]) -> None:
         running = [*WORKFLOWS, *more]
-        self._worker = worker.build(self.client, self.ledger, task_queue=self.task_queue, workflows=running)
+        self._worker = worker.build(
+            self.client, self.ledger, self.front.errands, task_queue=self.task_queue, workflows=running
+        )
         await self._worker.__aenter__()
 
     async def worker_leaves(self) -> None:

@@ -29,7 +29,7 @@ from models.tables import CaseRow, NoticeRow, SubmissionRow
 from starter.__main__ import app
 from starter.spreadsheets import templates
 from starter.spreadsheets.columns import Names, leaves_of, plain
-from starter.spreadsheets.imports import CannotImport, ImportInterrupted, _is_locked, summary
+from starter.spreadsheets.imports import CannotImport, ImportInterrupted, is_locked, summary
 from starter.spreadsheets.workbooks import sheet_of
 from tests.office import HOUR, Office
 from tests.test_imports import HEADER, Counter
@@ -719,8 +719,8 @@ def test_ctrl_c_stops_the_command_at_once_and_the_same_command_goes_on(here, des
 
 def test_a_lock_is_known_by_either_databases_words():
     for said in ("database is locked", "canceling statement due to lock timeout", "deadlock detected"):
-        assert _is_locked(OperationalError("", {}, Exception(said)))
-    assert not _is_locked(OperationalError("", {}, Exception("disk I/O error")))
+        assert is_locked(OperationalError("", {}, Exception(said)))
+    assert not is_locked(OperationalError("", {}, Exception("disk I/O error")))
 
 
 # Cases with a past

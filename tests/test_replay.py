@@ -26,6 +26,7 @@ from models.complaint.terms import ComplaintPromises
 from models.tasks import Opened, Recording
 from settings import House
 from tests.conftest import KEYS
+from tests.expiring import EXPIRING
 from tests.members import AUDITS
 from tests.office import DAY, HOUR, Office, connected, eventually
 from workflows import WORKFLOWS
@@ -212,6 +213,7 @@ IN_VIRTUAL_TIME: list[Story] = [
     still_open,
     decided_when_a_rung_asked_for_it,
     opened_and_answered_while_nobody_was_at_work,
+    *EXPIRING,
     *AUDITS,
 ]
 IN_REAL_TIME: list[Story] = [answered_while_the_worker_was_away]

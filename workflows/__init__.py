@@ -4,7 +4,15 @@ from models.tasks import Process
 from workflows.audit import AuditListWorkflow, AuditWorkflow
 from workflows.complaint import ComplaintWorkflow
 from workflows.desk import Desk
+from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
 
-WORKFLOWS: list[type[Desk]] = [ComplaintWorkflow, AuditListWorkflow, AuditWorkflow]
+WORKFLOWS: list[type[Desk]] = [
+    ComplaintWorkflow,
+    AuditListWorkflow,
+    AuditWorkflow,
+    ExpiryWorkflow,
+    ExpiryCallsWorkflow,
+    ExpiryNoticeWorkflow,
+]
 
 PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}

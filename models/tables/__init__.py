@@ -14,6 +14,7 @@ from models.tables.cases import (
     TaskRow,
 )
 from models.tables.members import AuditLineRow, FinderRow, MemberFileRow, MemberRow, MessageRow, PullRow, PurchaseRow
+from models.tables.months import ExpiryLineRow, ExpiryListRow, PeriodRow
 from models.tables.people import HandOverRow, OrganisationRow
 from models.tables.shelf import (
     WORD,
@@ -37,6 +38,8 @@ __all__ = [
     "CustomerRow",
     "DeadlineRow",
     "EventRow",
+    "ExpiryLineRow",
+    "ExpiryListRow",
     "FinderRow",
     "HandOverRow",
     "LibraryChangeRow",
@@ -47,6 +50,7 @@ __all__ = [
     "MessageRow",
     "NoticeRow",
     "OrganisationRow",
+    "PeriodRow",
     "PullRow",
     "PurchaseRow",
     "SearchRow",

@@ -87,7 +87,7 @@ class Reconciler:
     async def compare(self, everything: bool) -> AsyncIterator[Finding]:
         """Where the ledger and the engine differ, nothing touched."""
         opened = await asyncio.to_thread(self._open_cases)
-        running = {run.id async for run in self._runs("ExecutionStatus = 'Running'")}
+        running = {run.id async for run in self._runs("ExecutionStatus = 'Running' AND WorkflowType != 'opening'")}
         for case in opened.keys() - running:
             if finding := await self._missing(case):
                 yield finding

@@ -1,10 +1,11 @@
-"""`kefu watch`: the watchdog, who reads only the ledger, and the reconciler, who compares it with the engine."""
+"""`kefu watch`: the watchdog, who reads only the ledger, the reconciler, who compares it with the engine, and whoever else looks round."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from temporalio.service import RPCError
@@ -16,8 +17,17 @@ from starter.watching.watchdog import Watchdog
 log = structlog.get_logger()
 
 
-async def watch(dog: Watchdog, other: Reconciler) -> None:
-    """Both, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
+class Watch(Protocol):
+    """Somebody who looks round in the ledger now and then, and puts right or hands in what he finds."""
+
+    name: str
+    every: timedelta
+
+    def round(self) -> Any: ...
+
+
+async def watch(dog: Watchdog, other: Reconciler, others: Sequence[Watch] = ()) -> None:
+    """All, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
     next_round = 0.0
 
     async def reconcile() -> None:
@@ -36,6 +46,9 @@ async def watch(dog: Watchdog, other: Reconciler) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_again_and_again("watchdog", lambda: asyncio.to_thread(dog.round), watchdog.EVERY))
         group.create_task(_again_and_again("reconciler", reconcile, reconciler.GLANCE_EVERY))
+        for each in others:
+            look = partial(asyncio.to_thread, each.round)
+            group.create_task(_again_and_again(each.name, look, each.every))
 
 
 async def _again_and_again(name: str, look: Callable[[], Awaitable[Any]], every: timedelta) -> None:

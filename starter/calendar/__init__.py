@@ -1,0 +1,1 @@
+"""The calendar: what opens by itself, who sees to it, and how it is opened once."""

@@ -1,0 +1,19 @@
+"""Which cases the calendar opens, by process: one line for each `Process` that has a rhythm (`opens`)."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from models.calendar import Period
+from models.expiry import EXPIRY, Expiry
+from models.forms import Case
+from settings import House
+
+CasesOf = Callable[[House, Period], Iterable[Case]]
+"""The cases of a period. Asked again, it may know more; none that is there already is opened twice, by its number."""
+
+
+def _expiry(_house: House, period: Period) -> Iterable[Case]:
+    """In a month the list of the cards that expire in the next."""
+    return [Expiry(month=period.next_month, begins_at=period.at)]
+
+
+OPENINGS: Mapping[str, CasesOf] = {EXPIRY.name: _expiry}
