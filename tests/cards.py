@@ -43,7 +43,13 @@ def member(
         with office.house.database.writing() as session:
             return member(office, id, valid_through, valid_from, store, standing, name, session)
     keys = office.house.keys
-    sent = {"name": name or f"会员{id}", "phone": f"138{abs(hash(id)) % 10**8:08}", "card_no": f"C-{id}"}
+    sent = {
+        "member_no": id,
+        "store": store,
+        "name": name or f"会员{id}",
+        "phone": f"138{abs(hash(id)) % 10**8:08}",
+        "card_no": f"C-{id}",
+    }
     row = session.get(MemberRow, id)
     known = {
         "version": row.version + 1 if row else 1,
