@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import typer
 
 from activities import schema
-from starter.commands import care, files, library, operate, papers, work
+from starter.commands import care, files, library, operate, papers, post, work
 
 app = typer.Typer(
     name="kefu",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 for room in (operate, care, work, library, papers, files):
     app.add_typer(room.app)
+app.add_typer(post.app, name="post")
 
 
 def main() -> NoReturn:

@@ -28,6 +28,7 @@ from starter.front import Front
 from starter.library import doors as library
 from starter.pages import Page, Part
 from starter.papers import doors as papers
+from starter.post import doors as post
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
 from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
 from starter.submissions import Receipt
@@ -98,6 +99,7 @@ def build(front: Front) -> FastAPI:
     attachment_doors.add_to(router, front.attachments, who)
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
+    post.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])

@@ -22,10 +22,13 @@ from models.tasks import Process
 from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House
 from starter.attachments.cabinet import Attachments
+from starter.mail.mailbox import mailbox_name
+from starter.post.wording import spoken
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
-from starter.views import Views, spoken
+from starter.views import Views
+from starter.watching.postwatch import PostWatch
 from starter.watching.reconciler import Reconciler
 from starter.watching.watchdog import Watchdog
 from workflows import PROCESSES
@@ -62,6 +65,10 @@ class Front:
         return Watchdog(self.house.database, self.house.people, self._clock)
 
     @property
+    def post_watch(self) -> PostWatch:
+        return PostWatch(self.house.database, self.house.people, self._clock, mailbox_name(self.house))
+
+    @property
     def reconciler(self) -> Reconciler:
         return Reconciler(self.submissions, self.house, self.temporal, self._clock, self.task_queue)
 
@@ -72,7 +79,7 @@ class Front:
         Raises ValueError with the file and the reason.
         """
         policy.check(PROCESSES.values(), house.settings.policy)
-        _ = house.people
+        _ = house.people, house.reach
         if house.database.is_sqlite and not Path(str(house.database.url.database)).exists():
             return
         schema.check(house.database)

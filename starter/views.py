@@ -13,9 +13,10 @@ from models.forms import FieldError
 from models.people import Directory, Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
-from models.words import Language, say
+from models.words import Language
 from starter import access
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
+from starter.post.wording import INSTANTS, sentence
 from starter.refusals import Conflict, Invalid, NotFound
 from starter.shown import CaseSummary, CaseView, NoticeView, RungView, SubmissionView, TaskView, TimelineEntry
 
@@ -24,8 +25,6 @@ SHOWN_TO_THE_ASKED = ("assist", "answer")
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY = Directory.model_construct(people=())
-INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
-"""Names under which the ledger's documents hold instants, UTC."""
 
 
 class Views:
@@ -236,27 +235,12 @@ class Views:
         return NoticeView(
             id=row.id or 0,
             what=row.what,
-            text=self._text(row, number, language),
+            text=sentence(row, number, language, self._people, self._zone),
             case=row.case_id,
             task=row.task,
             submission=row.submission,
             created_at=self._here(row.created_at),
         )
-
-    def _text(self, row: NoticeRow, number: str | None, language: Language) -> str:
-        values = {
-            "number": number,
-            "form": row.task or row.data.get("form", ""),
-            **row.data.get("values", {}),
-            **spoken(row.data, self._zone),
-        }
-        values |= {who: self._people.name(values[who]) for who in ("owner", "person", "by") if who in values}
-        if row.what == "alarm":
-            values |= {"what": say("alarm", row.data["alarm"], language), "cases": " ".join(row.data["cases"])}
-        if row.what == "refused":
-            reason = spoken(row.data["values"], self._zone)
-            values["reason"] = say("refusal", row.data["code"], language, **reason)
-        return say("notice", row.what, language, **values)
 
     def _may_read(self, case: CaseRow) -> bool:
         return self._reader.may_see(case.store, case.region) or access.is_asked(self._session, self._reader, case.id)
@@ -375,11 +359,3 @@ class Views:
             else self._local(value)
             for name, value in document.items()
         }
-
-
-def spoken(values: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
-    """The values of a sentence as people say them: instants in the calendar's zone, to the minute."""
-    return {
-        name: f"{datetime.fromisoformat(value).astimezone(zone):%Y-%m-%d %H:%M}" if name in INSTANTS else value
-        for name, value in values.items()
-    }

@@ -43,14 +43,18 @@ from models.forms import LEDGER
 from models.people import Role
 from models.tables import (
     AlarmRow,
+    AnswerRow,
     ArchiveRow,
     AttachmentRow,
     CaseRow,
     DeadlineRow,
+    DeliveryRow,
     EventRow,
+    LetterRow,
     LibraryChangeRow,
     LibraryRow,
     LibraryWordRow,
+    MailboxRow,
     NoticeRow,
     SearchRow,
     SubmissionRow,
@@ -307,6 +311,18 @@ def full(house: House) -> dict[str, list[Any]]:
         session.add(LibraryWordRow(word="开线", entry=entry.id, weight=1))
         what = {"kind": "image/jpeg", "size": 1, "digest": "test:-", "sealed": house.keys.seal(b"{}", COLUMN, "file")}
         session.add(AttachmentRow(id="file", case_id=case, by="lin", role="specialist", at=due, **what))
+        session.add(
+            DeliveryRow(person="lin", key="new", notice=1, rank=0, channel="email", created_at=due, next_try_at=due)
+        )
+        known = {
+            "came": True,
+            "what": "opened",
+            "mark": "test:-",
+            "sealed": house.keys.seal(b"{}", COLUMN, "letter/in"),
+        }
+        session.add(LetterRow(id="in", case_id=case, at=due, next_try_at=due, state="in", **known))
+        session.add(MailboxRow(name="test:-", since=due))
+        session.add(AnswerRow(form="reply", title="起球", text="已送检", by="wang", changed_at=due))
     found = contents(house.database)
     assert {name for name, rows in found.items() if not rows} == {"archive"}
     return found

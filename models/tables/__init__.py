@@ -13,6 +13,7 @@ from models.tables.cases import (
     SubmissionRow,
     TaskRow,
 )
+from models.tables.post import AnswerRow, DeliveryRow, LetterRow, MailboxRow
 from models.tables.shelf import (
     WORD,
     AttachmentRow,
@@ -28,15 +29,19 @@ __all__ = [
     "SYSTEM_GRACE",
     "WORD",
     "AlarmRow",
+    "AnswerRow",
     "ArchiveRow",
     "AttachmentRow",
     "CaseRow",
     "CustomerRow",
     "DeadlineRow",
+    "DeliveryRow",
     "EventRow",
+    "LetterRow",
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
+    "MailboxRow",
     "NoticeRow",
     "SearchRow",
     "SubmissionRow",

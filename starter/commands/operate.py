@@ -75,7 +75,7 @@ def keep_watch(data: Data = None) -> None:
 
     async def run() -> None:
         front = Front(house, await house.temporal())
-        await watch(front.watchdog, front.reconciler)
+        await watch(front.watchdog, front.reconciler, front.post_watch)
 
     until_stopped(run())
 

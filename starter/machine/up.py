@@ -93,7 +93,7 @@ def tell(code: str, /, *, err: bool = False, **values: object) -> None:
 
 
 def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part]:
-    """The five processes, in the order in which they start. Only those that need our settings are given them."""
+    """The six processes, in the order in which they start. Only those that need our settings are given them."""
     for_engine = {name: value for name, value in os.environ.items() if not name.startswith("KEFU_")}
     env = {**os.environ, **_connection(engine), "KEFU_DATA": str(settings.data), "KEFU_PORT": str(settings.port)}
     env.pop(
@@ -105,6 +105,7 @@ def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part
         Part("worker", [*ours, "worker"], env, partial(_worker_polls, engine), needs=("server",)),
         Part("relay", [*ours, "starter", "relay"], env),
         Part("watch", [*ours, "starter", "watch"], env),
+        Part("post", [*ours, "starter", "post"], env),
         Part("api", [*ours, "starter", "api"], env, partial(_api_answers, settings)),
     ]
 

@@ -1,4 +1,4 @@
-"""`kefu watch`: the watchdog, who reads only the ledger, and the reconciler, who compares it with the engine."""
+"""`kefu watch`: the watchdog, who reads only the ledger, the reconciler, who compares it with the engine, and the watch over the post."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,15 +9,16 @@ from typing import Any
 import structlog
 from temporalio.service import RPCError
 
-from starter.watching import reconciler, watchdog
+from starter.watching import postwatch, reconciler, watchdog
+from starter.watching.postwatch import PostWatch
 from starter.watching.reconciler import Reconciler
 from starter.watching.watchdog import Watchdog
 
 log = structlog.get_logger()
 
 
-async def watch(dog: Watchdog, other: Reconciler) -> None:
-    """Both, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
+async def watch(dog: Watchdog, other: Reconciler, post: PostWatch | None = None) -> None:
+    """All of them, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
     next_round = 0.0
 
     async def reconcile() -> None:
@@ -36,6 +37,8 @@ async def watch(dog: Watchdog, other: Reconciler) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_again_and_again("watchdog", lambda: asyncio.to_thread(dog.round), watchdog.EVERY))
         group.create_task(_again_and_again("reconciler", reconcile, reconciler.GLANCE_EVERY))
+        if post:
+            group.create_task(_again_and_again("post", lambda: asyncio.to_thread(post.round), postwatch.EVERY))
 
 
 async def _again_and_again(name: str, look: Callable[[], Awaitable[Any]], every: timedelta) -> None:
