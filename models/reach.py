@@ -50,10 +50,10 @@ def _are_hours(hours: str | None) -> str | None:
 
 def _is_hour(hour: str | None) -> str | None:
     try:
-        _ = hour is None or time.fromisoformat(hour)
+        _ = not hour or time.fromisoformat(hour)
     except ValueError:
         raise _unfit("reach_hour") from None
-    return hour
+    return hour or None
 
 
 class _Table(BaseModel):
@@ -101,7 +101,7 @@ class PostRules(_Table):
     patience: timedelta = Field(default=timedelta(hours=4), gt=timedelta(0))
     """So long a channel is tried before a message is undeliverable over it."""
     morning: Annotated[str | None, AfterValidator(_is_hour)] = "08:30"
-    """When the manager hears of the day; None never."""
+    """When the manager hears of the day; empty: never."""
     receipts: bool = True
     """Whether who writes to the complaint mailbox is told the number of the case."""
 

@@ -7,6 +7,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import cache
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -77,21 +78,26 @@ class Smtp:
             return Verdict("later", UNREACHABLE)
 
     def _connected(self) -> smtplib.SMTP:
-        context = ssl.create_default_context()
         server: smtplib.SMTP
         if self._tls_at_once:
-            server = smtplib.SMTP_SSL(self._host, self._port, timeout=TIMEOUT, context=context)
+            server = smtplib.SMTP_SSL(self._host, self._port, timeout=TIMEOUT, context=_context())
         else:
             server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT)
         try:
             if not self._tls_at_once and self._host not in LOOPBACK:
-                server.starttls(context=context)
+                server.starttls(context=_context())
             if self._user:
                 server.login(self._user, self._password)
         except BaseException:
             server.close()
             raise
         return server
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """Made once: reading the system's certificates takes longer than a mail."""
+    return ssl.create_default_context()
 
 
 def _sent(server: smtplib.SMTP, sender: str, to: str, body: bytes) -> Verdict:
