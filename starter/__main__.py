@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import typer
 
 from activities import schema
-from starter.commands import care, files, library, operate, papers, post, work
+from starter.commands import care, files, library, mail, operate, papers, post, work
 
 app = typer.Typer(
     name="kefu",
@@ -16,9 +16,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for room in (operate, care, work, library, papers, files):
+for room in (operate, care, work, library, papers, files, mail):
     app.add_typer(room.app)
 app.add_typer(post.app, name="post")
+app.add_typer(mail.answers, name="answers")
 
 
 def main() -> NoReturn:

@@ -26,6 +26,7 @@ from starter import customers, reference
 from starter.attachments import doors as attachment_doors
 from starter.front import Front
 from starter.library import doors as library
+from starter.mail import doors as mail
 from starter.pages import Page, Part
 from starter.papers import doors as papers
 from starter.post import doors as post
@@ -100,6 +101,7 @@ def build(front: Front) -> FastAPI:
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
     post.add_routes(router, front, who)
+    mail.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])

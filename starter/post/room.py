@@ -8,6 +8,8 @@ from time import monotonic
 import structlog
 
 from settings import House
+from starter.mail.mailbox import Mailbox
+from starter.mail.outbox import Outbox
 from starter.post.morning import Morning
 from starter.post.sender import Sender
 
@@ -15,6 +17,8 @@ LANES = 3
 """Messages on their way at once: a slow channel holds up no other."""
 IDLE = 0.5
 MORNING_EVERY = 20.0
+LETTERS_EVERY = 1.0
+MAILBOX_EVERY = 60.0
 HEARTBEAT = 10.0
 """Seconds, at most, between two signs of life."""
 
@@ -22,8 +26,9 @@ log = structlog.get_logger()
 
 
 async def keep_open(house: House, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-    """Sort, send, and tell the morning, until cancelled. Any number of post rooms may be open side by side."""
+    """Sort, send, tell the morning, read the mailbox and answer letters, until cancelled. Any number of post rooms may be open side by side."""
     sender, morning = Sender(house, clock), Morning(house, clock)
+    mailbox, outbox = Mailbox(house, clock), Outbox(house, clock)
     for person in sorted(house.reach.people.keys() - {person.id for person in house.people.people}):
         log.warning("reach.nobody", person=person)
     beat = 0.0
@@ -42,6 +47,8 @@ async def keep_open(house: House, clock: Callable[[], datetime] = lambda: dateti
     async with asyncio.TaskGroup() as group:
         group.create_task(again_and_again("sorter", sort, IDLE))
         group.create_task(again_and_again("morning", morning.round, MORNING_EVERY))
+        group.create_task(again_and_again("outbox", outbox.round, LETTERS_EVERY))
+        group.create_task(again_and_again("mailbox", mailbox.round, MAILBOX_EVERY))
         for lane in range(LANES):
             group.create_task(again_and_again(f"lane {lane}", send, IDLE))
 
