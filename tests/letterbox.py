@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import default
 from typing import Any
@@ -12,10 +13,43 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
+from models.tables import NoticeRow
+from settings import House
 from tests.conftest import free_port
 
 NOTICE = re.compile(r"消息 (\d+)")
 ACCEPTED = "250 OK"
+NOON = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
+"""Twelve o'clock in Shanghai."""
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, at: datetime = NOON) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def pass_time(self, span: timedelta) -> None:
+        self.at += span
+
+
+def tell(house: House, at: datetime, person: str = "lin", what: str = "major", times: int = 1, **row: Any) -> list[int]:
+    """Notices as the ledger writes them: delivered to the inbox at this instant."""
+    with house.database.writing() as session:
+        rows = [
+            NoticeRow(
+                **{"person": person, "key": f"{what}/{at}/{n}", "what": what, "data": {}, **row},
+                created_at=at,
+                delivered_at=at,
+            )
+            for n in range(times)
+        ]
+        session.add_all(rows)
+        session.flush()
+        return [row.id or 0 for row in rows]
 
 
 class MailServer:

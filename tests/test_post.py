@@ -18,20 +18,18 @@ from sqlmodel import select
 
 from activities import schema
 from activities.reach import BadReach, read_reach
-from models.reach import Reach
+from models.reach import PostRules, Reach
 from models.tables import AlarmRow, CaseRow, DeliveryRow, NoticeRow, TaskRow
 from settings import House, Settings
 from starter.post.morning import Morning
 from starter.post.sender import Sender
 from starter.watching.postwatch import PostWatch
 from tests.conftest import KEYS
-from tests.letterbox import MailServer, mail_server
+from tests.letterbox import Clock, MailServer, mail_server, tell
 from tests.office import DAY, HOUR, Office, eventually
+from tests.test_readme import blocks, section
 
 MINUTE = timedelta(minutes=1)
-NOON = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
-"""Twelve o'clock in Shanghai."""
-
 REACH = """
 [people.lin]
 channels = ["mailto:lin@example.com"]
@@ -46,19 +44,6 @@ channels = ["mailto:admin@example.com"]
 [people.oa-sh01]
 channels = ["mailto:sh01@example.com"]
 """
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self, at: datetime = NOON) -> None:
-        self.at = at
-
-    def __call__(self) -> datetime:
-        return self.at
-
-    def pass_time(self, span: timedelta) -> None:
-        self.at += span
 
 
 @pytest.fixture
@@ -93,22 +78,6 @@ def house(tmp_path: Path, mail: MailServer) -> Iterator[House]:
 @pytest.fixture
 def sender(house: House, clock: Clock) -> Sender:
     return Sender(house, clock)
-
-
-def tell(house: House, at: datetime, person: str = "lin", what: str = "major", times: int = 1, **row: Any) -> list[int]:
-    """Notices as the ledger writes them: delivered to the inbox at this instant."""
-    with house.database.writing() as session:
-        rows = [
-            NoticeRow(
-                **{"person": person, "key": f"{what}/{at}/{n}", "what": what, "data": {}, **row},
-                created_at=at,
-                delivered_at=at,
-            )
-            for n in range(times)
-        ]
-        session.add_all(rows)
-        session.flush()
-        return [row.id or 0 for row in rows]
 
 
 def deliveries(house: House, *where: Any) -> list[DeliveryRow]:
@@ -253,7 +222,15 @@ def test_a_reminder_of_what_is_done_by_then_is_not_sent(house: House, sender: Se
         session.flush()
         owed = {"owner_role": "specialist", "owner": "lin", "owed_at": clock(), "due_at": clock(), "due_because": {}}
         session.add(TaskRow(case_id="complaint-1", key="reply", form="reply", state="done", **owed))
-    tell(house, clock(), what="reminder", case_id="complaint-1", task="reply", data={"due_at": clock().isoformat()})
+    tell(
+        house,
+        clock(),
+        what="reminder",
+        key="complaint-1/reply/0/0",
+        case_id="complaint-1",
+        task="reply",
+        data={"due_at": clock().isoformat()},
+    )
     sender.round()
     assert not mail.boxes["lin@example.com"]
     assert [row.state for row in deliveries(house)] == ["outdated"]
@@ -267,7 +244,7 @@ def test_a_channel_that_refuses_three_calls_in_ten_delivers_everything_once(
 ):
     chance = random.Random(5)
     mail.at_data = lambda _to: "451 later" if chance.random() < 0.3 else "250 OK"
-    told = tell(house, clock(), times=100)
+    told = tell(house, clock(), times=60)
     for _ in range(30):
         sender.round()
         clock.pass_time(MINUTE)
@@ -282,7 +259,7 @@ def test_a_mail_server_that_is_down_for_an_hour_delays_notices_and_loses_none(
     mail.close()
     began, told = clock(), []
     while clock() < began + HOUR:
-        told += tell(house, clock(), times=3)
+        told += tell(house, clock())
         sender.round()
         clock.pass_time(MINUTE)
     watch = PostWatch(house.database, house.people, clock)
@@ -350,7 +327,7 @@ def test_a_connection_that_breaks_after_the_message_leaves_a_doubt_that_is_said(
 
 
 def test_two_senders_side_by_side_send_everything_once(house: House, clock: Clock, mail: MailServer):
-    told = {person: tell(house, clock(), person, times=40) for person in ("lin", "chen", "wang")}
+    told = {person: tell(house, clock(), person, times=20) for person in ("lin", "chen", "wang")}
     threads = [Thread(target=Sender(house, clock).round) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -373,7 +350,7 @@ async def test_a_post_room_that_is_killed_again_and_again_loses_nothing(tmp_path
     house = house_with(tmp_path, mail, reach)
     now = datetime.now(UTC)
     told = {
-        address: tell(house, now, person, times=60) + remind(house, now, person, times=40)
+        address: tell(house, now, person, times=20) + remind(house, now, person, times=80)
         for person, address in zip(("lin", "chen", "zhao", "wang", "sun"), people, strict=True)
     }
     environment = {
@@ -389,7 +366,7 @@ async def test_a_post_room_that_is_killed_again_and_again_loses_nothing(tmp_path
         return sum(len(box) for box in mail.boxes.values())
 
     for _ in range(3):
-        before, enough = in_all(), chance.randint(5, 40)
+        before, enough = in_all(), chance.randint(5, 25)
         with subprocess.Popen([sys.executable, "-m", "starter", "post"], env=environment) as room:  # noqa: ASYNC220
             await eventually(lambda before=before, enough=enough: in_all() >= before + enough, within=30)
             room.kill()
@@ -581,6 +558,15 @@ async def test_where_a_notice_went_is_shown_to_its_reader_and_to_nobody_else(off
 
 
 # Bad input
+
+
+def test_the_file_of_the_readme_is_one_that_can_be_used(tmp_path: Path):
+    [shown] = blocks(section("Who hears of what, and how"), "toml")
+    file = tmp_path / "reach.toml"
+    file.write_text(shown, encoding="utf-8")
+    book = read_reach(file)
+    assert len(book.of("wang").channels) == 2
+    assert book.post == PostRules()
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class MailboxRow(SQLModel, table=True):
     __tablename__ = "mailboxes"
 
     name: str = Field(primary_key=True)
-    """A keyed hash of its account."""
+    """Its account, server and folder; never the password."""
     validity: str = ""
     read_to: int = 0
     """The last message's number (UID)."""

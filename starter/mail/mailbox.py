@@ -39,11 +39,11 @@ log = structlog.get_logger()
 
 
 def mailbox_name(house: House) -> str | None:
-    """How the ledger calls the complaint mailbox; None where there is none."""
+    """How the ledger calls the complaint mailbox, without its password; None where there is none."""
     if house.settings.mailbox is None:
         return None
     parts = urlsplit(house.settings.mailbox.get_secret_value())
-    return house.keys.index(f"mailbox/{parts.username}@{parts.hostname}{parts.path}".encode())
+    return f"{parts.username}@{parts.hostname}{parts.path}"
 
 
 class Mailbox:

@@ -15,7 +15,7 @@ from starter.post.sender import Sender
 
 LANES = 3
 """Messages on their way at once: a slow channel holds up no other."""
-IDLE = 0.5
+IDLE, LANE_IDLE = 0.5, 1.0
 MORNING_EVERY = 20.0
 LETTERS_EVERY = 1.0
 MAILBOX_EVERY = 60.0
@@ -50,7 +50,7 @@ async def keep_open(house: House, clock: Callable[[], datetime] = lambda: dateti
         group.create_task(again_and_again("outbox", outbox.round, LETTERS_EVERY))
         group.create_task(again_and_again("mailbox", mailbox.round, MAILBOX_EVERY))
         for lane in range(LANES):
-            group.create_task(again_and_again(f"lane {lane}", send, IDLE))
+            group.create_task(again_and_again(f"lane {lane}", send, LANE_IDLE))
 
 
 async def again_and_again(name: str, work: Callable[[], object], every: float) -> None:

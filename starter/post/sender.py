@@ -260,13 +260,13 @@ class Sender:
 
 
 def _line(session: Session, row: DeliveryRow) -> Line | None:
-    """The notice as it goes out; None where it was taken back, or reminds of what is done."""
+    """The notice as it goes out; None where it was taken back, or reminds of what is done or due at another time."""
     notice = session.get(NoticeRow, row.notice)
     if notice is None or (notice.person, notice.key) != (row.person, row.key):
         return None
     if notice.what == "reminder" and row.parcel is None:
         task = session.get(TaskRow, (notice.case_id, notice.task))
-        if task is None or task.state != "open":
+        if task is None or task.state != "open" or f"/{task.generation}/" not in notice.key:
             return None
     case = session.get(CaseRow, notice.case_id) if notice.case_id else None
     return Line(notice, case.number if case else None)
