@@ -164,7 +164,7 @@ async def test_what_was_seen_before_we_came_is_not_ours(inlet: Counter):
 
 
 @pytest.mark.parametrize("way", ["in_reply_to", "references", "subject"])
-async def test_an_answer_goes_to_the_case_it_answers_and_its_owner_hears(inlet: Counter, way: str):
+async def test_an_answer_goes_to_the_case_it_answers_and_its_owner_hears(inlet: Counter, clock: Clock, way: str):
     inlet.drop.receives(letter(), inlet.now())
     [first] = await inlet.reads()
     assert first.case_id
@@ -174,6 +174,7 @@ async def test_an_answer_goes_to_the_case_it_answers_and_its_owner_hears(inlet: 
         "references": {"References": f"<unknown@x> {receipt['Message-ID']} <other@y>"},
         "subject": {"subject": f"回复：{receipt['Subject']}"},
     }[way]
+    clock.pass_time(MINUTE)
     inlet.drop.receives(letter("我再补充一张小票号。", message_id="<2@x>", **headers), inlet.now())
     _, second = await inlet.reads()
     assert (second.what, second.case_id) == ("added", first.case_id)
