@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from sqlmodel import Session, case, col, func, select
 
 from activities.database import Database
-from models.tables import AlarmRow, CaseRow, DeliveryRow, SubmissionRow, TaskRow, WatchRow
+from models.tables import AlarmRow, CaseRow, SubmissionRow, TaskRow, WatchRow
 from starter.watching import postwatch, reconciler, watchdog
 from starter.watching.watchdog import overdue, unsent
 
@@ -44,8 +44,6 @@ class _Ledger(Collector):
             yield _one("rungs_overdue", "Reminders and escalations that are due and have not fired.", rungs)
             notices = session.exec(select(func.count()).select_from(unsent().subquery())).one()
             yield _one("notices_unsent", "Notices that nothing holds up and that have not gone out.", notices)
-            waiting = _counted(session, DeliveryRow.channel, DeliveryRow.state == "waiting")
-            yield _by("deliveries_waiting", "Messages on their way out, by channel.", "channel", waiting)
             yield from self._alarms(session)
             watches = session.exec(select(WatchRow))
             ages = {watch.name: _seconds(now - watch.at) for watch in watches}
