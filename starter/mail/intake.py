@@ -83,7 +83,9 @@ class Intake:
             if row.settled:
                 return
             row.settled = True
-            if left:
+            if left and row.case_id:
+                case = session.get_one(CaseRow, row.case_id)
+                case.keys = self._keys.noted(case.keys)
                 letters.seal(self._keys, row, {**letters.content_of(self._keys, row), "left": left})
 
     def once_again(self) -> int:
