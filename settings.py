@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import structlog
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,7 +23,9 @@ from activities.database import Database
 from activities.keys import KeyRing
 from activities.payloads import data_converter
 from activities.people import Organisation
+from activities.reach import read_reach
 from models import policy
+from models.reach import ReachBook
 
 TASK_QUEUE = "kefu"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -52,6 +55,14 @@ class Settings(BaseSettings):
     """Where files of members and purchases are laid down to be taken."""
     member_source: Path | None = None
     """A TOML file that says how to ask the member system: by SQL or by HTTP."""
+    link: str | None = None
+    """What the pages' addresses begin with, for links in messages; none without it."""
+    smtp: SecretStr | None = None
+    """The mail server that takes what we send; None where nothing is sent by mail."""
+    mail_from: str | None = Field(default=None, validate_default=True)
+    """The address it comes from; the user of the mail server when unset."""
+    mailbox: SecretStr | None = None
+    """The complaint mailbox; None where there is none."""
 
     @field_validator("database_url")
     @classmethod
@@ -78,6 +89,38 @@ class Settings(BaseSettings):
         if not known:
             raise ValueError("must be whsec_ and at least 24 bytes in base64")
         return secret
+
+    @field_validator("link")
+    @classmethod
+    def _is_an_address_of_pages(cls, link: str | None) -> str | None:
+        if link and urlsplit(link).scheme not in ("http", "https"):
+            raise ValueError("must begin with http:// or https://")
+        return link.rstrip("/") if link else None
+
+    @field_validator("smtp", "mailbox")
+    @classmethod
+    def _is_a_mail_server(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if not url or not url.get_secret_value():
+            return None
+        kind = "smtp" if info.field_name == "smtp" else "imap"
+        try:
+            parts = urlsplit(url.get_secret_value())
+            fits = parts.scheme in (kind, f"{kind}s") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"must be like {kind}s://user:password@host")
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_an_address(cls, address: str | None, info: ValidationInfo) -> str | None:
+        server = info.data.get("smtp")
+        if not address and server:
+            address = unquote(urlsplit(server.get_secret_value()).username or "")
+        if (address or server) and "@" not in (address or ""):
+            raise ValueError("must be the e-mail address that our mail comes from")
+        return address or None
 
     @field_validator("zone")
     @classmethod
@@ -186,6 +229,10 @@ class House:
     @cached_property
     def people(self) -> Organisation:
         return Organisation(self.database, lambda: self.keys, self.settings.data / "directory.toml")
+
+    @cached_property
+    def reach(self) -> ReachBook:
+        return read_reach(self.settings.data / "reach.toml")
 
     @property
     def engine_address(self) -> Path:

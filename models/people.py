@@ -4,8 +4,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from models.duty import Hours, Roster
-from models.words import Language
+from models.duty import Roster
 
 
 class Role(StrEnum):
@@ -54,11 +53,6 @@ class Person(BaseModel):
     """Who stands in for him, the first one who is there."""
     roster: Roster | None = None
     """His hours; None where every hour is one."""
-    channels: tuple[str, ...] = ()
-    """Where he reads notices besides the inbox, the first one first: addresses as the post knows them."""
-    quiet: Hours | None = None
-    """Hours in which reminders wait."""
-    language: Language = "zh"
 
     def may_see(self, store: str | None, region: str | None) -> bool:
         """Whether the cases of a store are his to see. A department's contact sees those in which he is asked, no others."""

@@ -7,7 +7,20 @@ from typing import Any, NoReturn
 import typer
 
 from activities import schema
-from starter.commands import calendar, care, expiry, files, library, members, operate, organisation, papers, work
+from starter.commands import (
+    calendar,
+    care,
+    expiry,
+    files,
+    library,
+    mail,
+    members,
+    operate,
+    organisation,
+    papers,
+    post,
+    work,
+)
 
 app = typer.Typer(
     name="kefu",
@@ -19,6 +32,10 @@ app = typer.Typer(
 for room in (operate, care, work, library, papers, files, members, calendar, expiry):
     app.add_typer(room.app)
 app.add_typer(organisation.app, name="org")
+for room in (operate, care, work, library, papers, files, mail):
+    app.add_typer(room.app)
+app.add_typer(post.app, name="post")
+app.add_typer(mail.answers, name="answers")
 
 
 def main() -> NoReturn:

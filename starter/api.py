@@ -27,10 +27,12 @@ from starter.attachments import doors as attachment_doors
 from starter.expiry import doors as expiry
 from starter.front import Front
 from starter.library import doors as library
+from starter.mail import doors as mail
 from starter.members import doors as members
 from starter.organisation import doors as organisation
 from starter.pages import Page, Part
 from starter.papers import doors as papers
+from starter.post import doors as post
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
 from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
 from starter.submissions import Receipt
@@ -104,6 +106,8 @@ def build(front: Front) -> FastAPI:
     organisation.add_routes(router, front, who)
     expiry.add_routes(router, front, who)
     members.add_routes(router, front, who)
+    post.add_routes(router, front, who)
+    mail.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])

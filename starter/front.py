@@ -29,12 +29,15 @@ from starter.calendar.keeper import Keeper
 from starter.errands import errands
 from starter.expiry.rounds import Rounds
 from starter.expiry.standing import heard_of
+from starter.mail.mailbox import mailbox_name
 from starter.members.audits import Audits
 from starter.members.receipts import Receipts
+from starter.post.wording import spoken
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
-from starter.views import Views, spoken
+from starter.views import Views
+from starter.watching.postwatch import PostWatch
 from starter.watching.reconciler import Reconciler
 from starter.watching.watch import Watch
 from starter.watching.watchdog import Watchdog
@@ -99,6 +102,10 @@ class Front:
         return Watchdog(self.house.database, self.house.people, self._clock)
 
     @property
+    def post_watch(self) -> PostWatch:
+        return PostWatch(self.house.database, self.house.people, self._clock, mailbox_name(self.house))
+
+    @property
     def reconciler(self) -> Reconciler:
         return Reconciler(self.submissions, self.house, self.temporal, self._clock, self.task_queue)
 
@@ -109,7 +116,7 @@ class Front:
         Raises ValueError with the file and the reason.
         """
         policy.check(PROCESSES.values(), house.settings.policy)
-        _ = house.people.now
+        _ = house.people.now, house.reach
         if house.database.is_sqlite and not Path(str(house.database.url.database)).exists():
             return
         schema.check(house.database)

@@ -17,6 +17,7 @@ from settings import House
 from starter import customers
 from starter.attachments.cabinet import Attachments
 from starter.expiry.lists import place_of
+from starter.mail import letters
 from starter.members import turning as register
 
 AT_ONCE = 20
@@ -125,6 +126,11 @@ def _turn_over(database: Database, keys: KeyRing, files: Attachments, ids: list[
 def _turn_over_case(session: Session, keys: KeyRing, files: Attachments, case: CaseRow) -> tuple[int, bool]:
     """How many columns; and whether all opened, its files too. A closed case then needs the writing key only; an open one's history stays as it is."""
     turned, whole = 0, files.turn_over(session, case.id)
+    try:
+        turned += letters.turn_over(session, keys, case.id)
+    except (InvalidTag, UnknownKey) as error:
+        log.error("reseal.unreadable", case=case.id, column="letters", reason=type(error).__name__)
+        whole = False
     submissions = session.exec(select(SubmissionRow).where(SubmissionRow.case_id == case.id)).all()
     columns: list[tuple[SubmissionRow | ArchiveRow, str]] = [(row, f"submission/{row.id}") for row in submissions]
     if archive := session.get(ArchiveRow, case.id):

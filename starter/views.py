@@ -14,10 +14,11 @@ from models.organisation import Directory, Who
 from models.people import Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
-from models.words import Language, say
+from models.words import Language
 from starter import access
 from starter.members.said import wanting
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
+from starter.post.wording import INSTANTS, sentence
 from starter.refusals import Conflict, Invalid, NotFound
 from starter.shown import CaseSummary, CaseView, NoticeView, RungView, SubmissionView, TaskView, TimelineEntry
 
@@ -26,8 +27,6 @@ SHOWN_TO_THE_ASKED = ("ask_department", "assist")
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY: Who = Directory.model_construct(people=())
-INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
-"""Names under which the ledger's documents hold instants, UTC."""
 
 
 class Views:
@@ -243,27 +242,12 @@ class Views:
         return NoticeView(
             id=row.id or 0,
             what=row.what,
-            text=self._text(row, number, language),
+            text=sentence(row, number, language, self._people, self._zone) + wanting(self._session, row, language),
             case=row.case_id,
             task=row.task,
             submission=row.submission,
             created_at=self._here(row.created_at),
         )
-
-    def _text(self, row: NoticeRow, number: str | None, language: Language) -> str:
-        values = {
-            "number": number,
-            "form": row.task or row.data.get("form", ""),
-            **row.data.get("values", {}),
-            **spoken(row.data, self._zone),
-        }
-        values |= {who: self._people.name(values[who]) for who in ("owner", "person", "by", "before") if who in values}
-        if row.what == "alarm":
-            values |= {"what": say("alarm", row.data["alarm"], language), "cases": " ".join(row.data["cases"])}
-        if row.what == "refused":
-            reason = spoken(row.data["values"], self._zone)
-            values["reason"] = say("refusal", row.data["code"], language, **reason)
-        return say("notice", row.what, language, **values) + wanting(self._session, row, language)
 
     def _may_read(self, case: CaseRow) -> bool:
         return self._reader.may_see(case.store, case.region) or access.is_asked(self._session, self._reader, case.id)
@@ -385,11 +369,3 @@ class Views:
             else self._local(value)
             for name, value in document.items()
         }
-
-
-def spoken(values: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
-    """The values of a sentence as people say them: instants in the calendar's zone, to the minute."""
-    return {
-        name: f"{datetime.fromisoformat(value).astimezone(zone):%Y-%m-%d %H:%M}" if name in INSTANTS else value
-        for name, value in values.items()
-    }

@@ -45,19 +45,23 @@ from models.forms import LEDGER
 from models.people import Role
 from models.tables import (
     AlarmRow,
+    AnswerRow,
     ArchiveRow,
     AttachmentRow,
     AuditLineRow,
     CaseRow,
     DeadlineRow,
+    DeliveryRow,
     EventRow,
     ExpiryLineRow,
     ExpiryListRow,
     FinderRow,
     HandOverRow,
+    LetterRow,
     LibraryChangeRow,
     LibraryRow,
     LibraryWordRow,
+    MailboxRow,
     MemberFileRow,
     MemberRow,
     MessageRow,
@@ -328,6 +332,18 @@ def full(house: House) -> dict[str, list[Any]]:
         session.add(AttachmentRow(id="file", case_id=case, by="lin", role="specialist", at=due, **what))
         add_member(session, house, case, due)
         add_month(session, house, case, due)
+        session.add(
+            DeliveryRow(person="lin", key="new", notice=1, rank=0, channel="email", created_at=due, next_try_at=due)
+        )
+        known = {
+            "came": True,
+            "what": "opened",
+            "mark": "test:-",
+            "sealed": house.keys.seal(b"{}", COLUMN, "letter/in"),
+        }
+        session.add(LetterRow(id="in", case_id=case, at=due, next_try_at=due, state="in", **known))
+        session.add(MailboxRow(name="test:-", since=due))
+        session.add(AnswerRow(form="reply", title="起球", text="已送检", by="wang", changed_at=due))
     found = contents(house.database)
     assert {name for name, rows in found.items() if not rows} == {"archive"}
     return found

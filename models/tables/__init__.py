@@ -16,6 +16,7 @@ from models.tables.cases import (
 from models.tables.members import AuditLineRow, FinderRow, MemberFileRow, MemberRow, MessageRow, PullRow, PurchaseRow
 from models.tables.months import ExpiryLineRow, ExpiryListRow, PeriodRow
 from models.tables.people import HandOverRow, OrganisationRow
+from models.tables.post import AnswerRow, DeliveryRow, LetterRow, MailboxRow
 from models.tables.shelf import (
     WORD,
     AttachmentRow,
@@ -31,20 +32,24 @@ __all__ = [
     "SYSTEM_GRACE",
     "WORD",
     "AlarmRow",
+    "AnswerRow",
     "ArchiveRow",
     "AttachmentRow",
     "AuditLineRow",
     "CaseRow",
     "CustomerRow",
     "DeadlineRow",
+    "DeliveryRow",
     "EventRow",
     "ExpiryLineRow",
     "ExpiryListRow",
     "FinderRow",
     "HandOverRow",
+    "LetterRow",
     "LibraryChangeRow",
     "LibraryRow",
     "LibraryWordRow",
+    "MailboxRow",
     "MemberFileRow",
     "MemberRow",
     "MessageRow",

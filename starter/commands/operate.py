@@ -28,7 +28,7 @@ def up(
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="装入样例 · with a made-up day of submissions")] = False,
 ) -> None:
-    """在一台机器上启动全部 · everything on one machine: engine, worker, relay, API."""
+    """在一台机器上启动全部 · everything on one machine: engine, worker, relay, watch, post, API."""
     from starter.machine.up import up as run
 
     settings = settings_of(data, port=port)
@@ -75,7 +75,7 @@ def keep_watch(data: Data = None) -> None:
 
     async def run() -> None:
         front = Front(house, await house.temporal())
-        await watch(front.watchdog, front.reconciler, front.watches)
+        await watch(front.watchdog, front.reconciler, [*front.watches, front.post_watch])
 
     until_stopped(run())
 

@@ -12,7 +12,7 @@ from models.words import say
 from starter.commands.terminal import LANGUAGE, As, Data, form_word, out, table_of, with_front
 from starter.front import Front
 from starter.organisation import hand_over, versions
-from starter.organisation.doors import Applied, change, shown
+from starter.organisation.doors import Applied, change
 from starter.organisation.files import BadOrganisation, read
 from workflows import PROCESSES
 
@@ -56,7 +56,7 @@ def show(by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--jso
         person = front.actor(by)
         if person.role not in versions.MAY_READ:
             raise SystemExit(say("refusal", "may_not_organise", LANGUAGE, role=person.role))
-        return shown(front.house.people.now)
+        return front.house.people.now.model_dump(mode="json")
 
     document = with_front(data, act)
     if as_json:

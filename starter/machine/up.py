@@ -94,7 +94,7 @@ def tell(code: str, /, *, err: bool = False, **values: object) -> None:
 
 
 def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part]:
-    """The five processes, and one that takes members where that is set, in the order in which they start. Only those that need our settings are given them."""
+    """The six processes, and one that takes members where that is set, in the order in which they start. Only those that need our settings are given them."""
     for_engine = {name: value for name, value in os.environ.items() if not name.startswith("KEFU_")}
     env = {**os.environ, **_connection(engine), "KEFU_DATA": str(settings.data), "KEFU_PORT": str(settings.port)}
     env.pop(
@@ -109,6 +109,7 @@ def parts(settings: Settings, engine: EmbeddedServer, binary: Path) -> list[Part
         Part("relay", [*ours, "starter", "relay"], env),
         Part("watch", [*ours, "starter", "watch"], env),
         *members,
+        Part("post", [*ours, "starter", "post"], env),
         Part("api", [*ours, "starter", "api"], env, partial(_api_answers, settings)),
     ]
 

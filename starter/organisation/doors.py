@@ -31,7 +31,7 @@ class Organisation(BaseModel):
     """The organisation as it holds, and its version; 0 while it is the file's."""
 
     version: int
-    organisation: dict[str, Any]
+    organisation: Directory
 
 
 class Applied(BaseModel):
@@ -98,14 +98,6 @@ async def change(
     return applied
 
 
-def shown(directory: Directory) -> dict[str, Any]:
-    """As it may be read: where people are reached outside is theirs."""
-    document = directory.model_dump(mode="json")
-    for person in document["people"]:
-        person["channels"] = [versions.HIDDEN for _ in person["channels"]]
-    return document
-
-
 def add_routes(router: APIRouter, front: Front, who: Any) -> None:
     """The doors of this module."""
 
@@ -118,7 +110,7 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
         may_read(by)
         front.house.people.refresh()
         version = await front.look(by, lambda views: versions.latest(views.session))
-        return Organisation(version=version, organisation=shown(front.house.people.now))
+        return Organisation(version=version, organisation=front.house.people.now)
 
     @router.put("/organisation", tags=["organisation"], summary="更换组织 · replace the whole of it")
     async def put_organisation(

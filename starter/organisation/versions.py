@@ -16,9 +16,6 @@ from starter.refusals import Conflict, Forbidden, Invalid
 
 MAY_CHANGE = frozenset({Role.MANAGER, Role.ADMINISTRATOR})
 MAY_READ = MAY_CHANGE | {Role.DIRECTOR, Role.SPECIALIST}
-HIDDEN = "***"
-SECRET = ("channels",)
-"""Where people are reached outside is theirs: told apart, and not shown."""
 
 
 class Change(BaseModel):
@@ -49,7 +46,7 @@ def differences(before: Directory | None, after: Directory) -> list[Change]:
         was, is_now = old.get(key), new.get(key)
         if was is None or is_now is None:
             found.append(Change(kind=kind, id=named, what="added" if was is None else "removed"))
-        elif fields := {name: _shown(name, was[name], is_now[name]) for name in is_now if was[name] != is_now[name]}:
+        elif fields := {name: (was[name], is_now[name]) for name in is_now if was[name] != is_now[name]}:
             found.append(Change(kind=kind, id=named, what="changed", fields=fields))
     return found
 
@@ -62,10 +59,6 @@ def _items(directory: Directory) -> dict[tuple[Any, str], dict[str, Any]]:
         **{("absence", f"{one['person']}/{one['since']}"): one for one in document["absences"]},
         ("setting", "zone"): {"zone": document["zone"]},
     }
-
-
-def _shown(name: str, before: Any, after: Any) -> tuple[Any, Any]:
-    return (HIDDEN if before else None, HIDDEN if after else None) if name in SECRET else (before, after)
 
 
 def latest(session: Session) -> int:

@@ -1,0 +1,1 @@
+"""Letters: the complaint mailbox, and what goes back to those who wrote."""

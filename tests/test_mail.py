@@ -1,0 +1,515 @@
+"""Letters: real mailboxes on loopback, in and out; every letter becomes what it is, once."""
+
+import asyncio
+import base64
+import io
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+from sqlmodel import col, select
+
+from activities.keys import COLUMN, KeyRing
+from activities.ledger import unsealed
+from models.tables import AttachmentRow, CaseRow, DeliveryRow, LetterRow, NoticeRow, SubmissionRow
+from settings import House
+from starter.mail.letters import content_of, find
+from starter.mail.mailbox import Mailbox, mailbox_name
+from starter.mail.outbox import Outbox
+from starter.mail.reading import Unreadable, headers_of, read
+from starter.post.sender import Sender
+from starter.reseal import reseal
+from starter.watching.postwatch import PostWatch
+from tests.conftest import KEYS
+from tests.imap import CARE, MailDrop, letter, mail_drop
+from tests.letterbox import Clock, MailServer, mail_server, tell
+from tests.office import DAY, HOUR, Office
+
+CUSTOMER = "zhang@customer.example"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MailDrop]:
+    with mail_drop() as drop:
+        yield drop
+
+
+@pytest.fixture
+def drop(server: MailDrop) -> MailDrop:
+    """The mailbox, empty."""
+    client = server._client()
+    client.store("1:*", "+FLAGS", r"\Deleted")
+    client.expunge()
+    client.logout()
+    return server
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with mail_server() as running:
+        yield running
+
+
+class Counter:
+    """The department with a complaint mailbox: what comes is read, what is answered goes out. Without an `office`, nobody decides."""
+
+    def __init__(
+        self, house: House, now: Callable[[], datetime], drop: MailDrop, mail: MailServer, office: Office | None
+    ) -> None:
+        settings = {"mailbox": SecretStr(drop.url), "smtp": SecretStr(mail.url), "mail_from": CARE}
+        self.house = House(house.settings.model_copy(update=settings))
+        self.now, self.drop, self.mail, self._office = now, drop, mail, office
+        self.mailbox = Mailbox(self.house, now)
+        self.outbox = Outbox(self.house, now)
+
+    @property
+    def office(self) -> Office:
+        assert self._office
+        return self._office
+
+    async def reads(self) -> list[LetterRow]:
+        """Read the mailbox, and let the desk decide what came of it. The letters there are, in the order they came."""
+        await asyncio.to_thread(self.mailbox.round)
+        for case in self.undecided() if self._office else ():
+            await self.office.relay.deliver(case)
+        return self.letters(LetterRow.came)
+
+    def letters(self, *where: Any) -> list[LetterRow]:
+        with self.house.database.reading() as session:
+            return list(session.exec(select(LetterRow).where(*where).order_by(LetterRow.at, LetterRow.id)))
+
+    def undecided(self) -> set[str]:
+        with self.house.database.reading() as session:
+            return set(session.exec(select(SubmissionRow.case_id).where(SubmissionRow.state == "pending")))
+
+    def cases(self) -> list[CaseRow]:
+        with self.house.database.reading() as session:
+            return list(session.exec(select(CaseRow).order_by(col(CaseRow.opened_at))))
+
+    def attachments(self) -> list[AttachmentRow]:
+        with self.house.database.reading() as session:
+            return list(session.exec(select(AttachmentRow)))
+
+    def content(self, row: LetterRow) -> dict[str, Any]:
+        return content_of(self.house.keys, row)
+
+    def sent(self) -> list[EmailMessage]:
+        """What the customer has, in order."""
+        self.outbox.round()
+        return self.mail.boxes[CUSTOMER]
+
+
+@pytest.fixture
+def counter(office: Office, drop: MailDrop, mail: MailServer) -> Counter:
+    return Counter(office.house, office.now, drop, mail, office)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(datetime.now(UTC).replace(microsecond=0))
+
+
+@pytest.fixture
+def inlet(house: House, clock: Clock, drop: MailDrop, mail: MailServer) -> Iterator[Counter]:
+    """Only the mailbox, the ledger and a clock: what a letter becomes needs no engine."""
+    counter = Counter(house, clock, drop, mail, None)
+    yield counter
+    counter.house.database.close()
+
+
+# In
+
+
+async def test_a_letter_becomes_a_complaint_to_be_sorted_whose_day_runs_from_its_arrival(counter: Counter):
+    arrived = counter.now() - 3 * HOUR
+    counter.drop.receives(letter(), arrived)
+    [row] = await counter.reads()
+    assert row.what == "opened"
+    assert row.case_id
+    async with counter.office.api("lin") as door:
+        facts = (await door.get(f"/api/cases/{row.case_id}")).json()["facts"]
+    assert (facts["channel"], facts["category"], facts["kind"]) == ("email", "待分拣", "complaint")
+    assert facts["customer"] == {"name": "张小红", "email": CUSTOMER}
+    assert "跑绒" in facts["content"]
+    assert facts["form_no"].startswith("MAIL-")
+    reply = counter.office.tasks(row.case_id)["reply"]
+    assert abs(reply.due_at - (arrived + DAY)) < timedelta(seconds=2)
+    assert counter.drop.unseen() == 0
+
+
+async def test_a_letter_read_again_and_by_others_is_the_same_case(inlet: Counter):
+    inlet.drop.receives(letter(), inlet.now())
+    await inlet.reads()
+    inlet.drop.receives(letter(), inlet.now())  # delivered twice, as a mail server may
+    await inlet.reads()
+    other = Counter(inlet.house, inlet.now, inlet.drop, inlet.mail, None)
+    with other.house.database.writing() as session:  # as after the mailbox was moved: every number is new
+        row = session.get_one(type(other.mailbox._row()), mailbox_name(other.house))
+        row.validity = "0"
+    assert len(await other.reads()) == 1
+    assert len(inlet.cases()) == 1
+
+
+async def test_what_was_seen_before_we_came_is_not_ours(inlet: Counter):
+    inlet.drop.receives(letter(message_id="<old@x>"), inlet.now(), seen=True)
+    inlet.drop.receives(letter(), inlet.now())
+    assert len(await inlet.reads()) == 1
+    inlet.drop.receives(letter(message_id="<3@x>", subject="另一件"), inlet.now(), seen=True)
+    assert len(await inlet.reads()) == 2, "from then on everything is, whoever has looked at it"
+
+
+@pytest.mark.parametrize("way", ["in_reply_to", "references", "subject"])
+async def test_an_answer_goes_to_the_case_it_answers_and_its_owner_hears(inlet: Counter, clock: Clock, way: str):
+    inlet.drop.receives(letter(), inlet.now())
+    [first] = await inlet.reads()
+    assert first.case_id
+    [receipt] = inlet.sent()
+    headers = {
+        "in_reply_to": {"In_Reply_To": receipt["Message-ID"]},
+        "references": {"References": f"<unknown@x> {receipt['Message-ID']} <other@y>"},
+        "subject": {"subject": f"回复：{receipt['Subject']}"},
+    }[way]
+    clock.pass_time(MINUTE)
+    inlet.drop.receives(letter("我再补充一张小票号。", message_id="<2@x>", **headers), inlet.now())
+    _, second = await inlet.reads()
+    assert (second.what, second.case_id) == ("added", first.case_id)
+    with inlet.house.database.reading() as session:
+        sent = session.exec(select(SubmissionRow.form).where(SubmissionRow.case_id == first.case_id))
+        assert sorted(sent) == ["amend", "open"]
+        assert session.exec(select(NoticeRow.what).where(NoticeRow.case_id == first.case_id)).all() == ["letter"]
+
+
+async def test_an_answer_to_a_closed_case_opens_one_that_names_it(counter: Counter):
+    counter.drop.receives(letter(), counter.now())
+    [first] = await counter.reads()
+    await counter.office.walk(str(first.case_id))
+    counter.drop.receives(letter("又跑绒了", message_id="<2@x>", In_Reply_To="<1@customer.example>"), counter.now())
+    _, second = await counter.reads()
+    assert (second.what, second.case_id != first.case_id) == ("opened", True)
+    async with counter.office.api("wang") as door:
+        facts = (await door.get(f"/api/cases/{second.case_id}")).json()["facts"]
+    assert facts["earlier"] == counter.office.case(str(first.case_id)).number
+
+
+async def test_a_letter_that_a_closing_case_refuses_opens_one_of_its_own(counter: Counter):
+    """The case is archived in the engine while the ledger still has it open: the amendment is refused afterwards."""
+    counter.drop.receives(letter(), counter.now())
+    [first] = await counter.reads()
+    case = str(first.case_id)
+    await counter.office.walk(case, until="callback")
+    closing = counter.office.commit(case, "record", finding="已处理")
+    counter.drop.receives(letter("还有一件事", message_id="<2@x>", In_Reply_To="<1@customer.example>"), counter.now())
+    await asyncio.to_thread(counter.mailbox.round)
+    await counter.office.relay.deliver(case)
+    assert counter.office.submission(closing.submission).state == "decided"
+    rows = await counter.reads()
+    assert [row.what for row in rows] == ["opened", "opened"]
+    assert len({row.case_id for row in rows}) == 2
+
+
+async def test_pictures_come_along_and_what_cannot_be_kept_is_named(inlet: Counter):
+    picture = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(picture, "JPEG")
+    mail = letter()
+    mail.add_attachment(picture.getvalue(), maintype="image", subtype="jpeg", filename="破损.jpg")
+    mail.add_attachment(b"MZ\x90\x00" * 300, maintype="application", subtype="octet-stream", filename="小票.exe")
+    inlet.drop.receives(mail, inlet.now())
+    [row] = await inlet.reads()
+    [kept] = inlet.attachments()
+    assert (kept.kind, kept.by, row.settled) == ("jpg", "mailbox", True)
+    assert inlet.content(row)["left"] == [{"name": "小票.exe", "why": "unknown_kind"}]
+
+
+async def test_a_reader_killed_before_the_attachments_brings_them_in_later(
+    inlet: Counter, monkeypatch: pytest.MonkeyPatch
+):
+    picture = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(picture, "PNG")
+    mail = letter()
+    mail.add_attachment(picture.getvalue(), maintype="image", subtype="png", filename="a.png")
+    inlet.drop.receives(mail, inlet.now())
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inlet.mailbox, "_attach", killed)
+        with pytest.raises(Killed):
+            inlet.mailbox.round()
+    [row] = inlet.letters(LetterRow.came)
+    assert not row.settled
+    await inlet.reads()
+    [row] = inlet.letters(LetterRow.came)
+    assert row.settled
+    assert len(inlet.attachments()) == 1
+    assert len(inlet.cases()) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Auto_Submitted": "auto-replied"},
+        {"Precedence": "bulk"},
+        {"Return_Path": "<>"},
+        {"X_Autoreply": "yes"},
+        {"sender": f"客服 <{CARE}>"},
+    ],
+)
+async def test_machines_are_answered_by_nothing_and_open_nothing(inlet: Counter, headers: dict[str, str]):
+    inlet.drop.receives(letter("我正在休假", **headers), inlet.now())
+    [row] = await inlet.reads()
+    assert row.what in ("automatic", "own")
+    assert inlet.cases() == []
+    assert inlet.sent() == []
+    assert inlet.drop.unseen() == 1, "it stays for a person to see"
+
+
+async def test_two_machines_that_thank_each_other_come_to_an_end(inlet: Counter):
+    """A machine that answers our receipts, and does not say that it is one."""
+    inlet.drop.receives(letter(), inlet.now())
+    for n in range(5):
+        await inlet.reads()
+        before = len(inlet.sent())
+        inlet.drop.receives(letter("谢谢来信", subject=f"收到 {n}", message_id=f"<m{n}@x>"), inlet.now())
+    await inlet.reads()
+    assert len(inlet.sent()) == before == 3
+
+
+UNREADABLE = {
+    "no_headers": b"\r\n\r\nnothing at all",
+    "not_even_text": bytes(range(128, 256)) * 20,
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+async def test_what_cannot_be_read_becomes_a_task_and_not_a_lost_mail(inlet: Counter, kind: str):
+    inlet.drop.receives(UNREADABLE[kind], inlet.now())
+    inlet.drop.receives(letter(), inlet.now())
+    rows = await inlet.reads()
+    assert {row.what for row in rows} == {"unreadable", "opened"}
+    [unreadable] = [row for row in rows if row.what == "unreadable"]
+    assert unreadable.case_id
+    with inlet.house.database.reading() as session:
+        opened = session.get_one(SubmissionRow, unreadable.submission)
+        assert "无法读取" in unsealed(opened, inlet.house.keys)["content"]
+
+
+def test_a_mail_in_chinese_of_any_program_is_read():
+    as_gb = b"Subject: =?gb2312?B?" + base64.b64encode("羽绒服跑绒㐂".encode("gb18030")) + b"?=\r\n"
+    raw = b"From: =?GBK?B?1cXQobrs?= <Z@X.example>\r\n" + as_gb
+    raw += b"Content-Type: text/html; charset=gb2312\r\n\r\n"
+    raw += "<style>p{}</style><p>穿了<b>两次</b>就跑绒㐂</p><p>要求退货</p>".encode("gb18030")
+    mail = read(raw)
+    assert (mail.name, mail.sender, mail.subject) == ("张小红", "z@x.example", "羽绒服跑绒㐂")
+    assert mail.text == "穿了两次就跑绒㐂\n要求退货"
+    bare = read("From: z@x.example\r\nSubject: 投诉\r\n\r\n".encode("gb18030") + "太差".encode("gb18030"))
+    assert (bare.subject, bare.text) == ("投诉", "太差")
+
+
+def test_a_mail_without_an_id_has_one_made_of_what_it_says():
+    raw = b"From: z@x.example\r\nSubject: a\r\n\r\nb"
+    assert read(raw).message_id == read(raw).message_id != read(raw + b"c").message_id
+    with pytest.raises(Unreadable):
+        read(b"")
+    assert headers_of(b"\xff\x00").message_id
+
+
+# Out
+
+
+async def test_a_reply_handed_in_goes_to_the_customer_threaded_and_once(counter: Counter):
+    counter.drop.receives(letter(), counter.now())
+    [row] = await counter.reads()
+    case = str(row.case_id)
+    await counter.office.hand_in(case, "reply", content="非常抱歉，我们已安排送检。")
+    _receipt, reply = counter.sent()
+    assert reply["In-Reply-To"] == "<1@customer.example>"
+    assert "<1@customer.example>" in reply["References"]
+    assert reply["Subject"] == f"Re: 投诉羽绒服 [KF-{case.partition('-')[2]}]"
+    assert reply["Auto-Submitted"] is None
+    assert "已安排送检" in reply.get_content()
+    await counter.office.hand_in(case, "solution", **counter.office.SOLUTION)
+    assert "2 天" in counter.sent()[2].get_content()
+    Outbox(counter.house, counter.now).round()
+    assert len(counter.sent()) == 3
+    async with counter.office.api("lin") as door:
+        shown = (await door.get(f"/api/cases/{case}/letters")).json()
+    assert [(one["what"], one["state"]) for one in shown] == [
+        ("opened", "in"),
+        ("receipt", "delivered"),
+        ("reply", "delivered"),
+        ("solution", "delivered"),
+    ]
+    assert all(one["delivered_at"] for one in shown if not one["came"])
+
+
+async def test_an_automatic_receipt_is_no_reply(counter: Counter):
+    counter.drop.receives(letter(), counter.now())
+    [row] = await counter.reads()
+    [receipt] = counter.sent()
+    assert receipt["Auto-Submitted"] == "auto-replied"
+    await counter.office.pass_time(DAY + MINUTE)
+    assert counter.office.tasks(str(row.case_id))["reply"].state == "open"
+    assert [rung.role for rung in counter.office.fired(str(row.case_id), "reply")][-1] == "manager"
+
+
+async def test_a_case_that_did_not_come_by_mail_sends_none(counter: Counter):
+    case = await counter.office.open(customer={"email": CUSTOMER})
+    await counter.office.hand_in(case, "reply", content="已致歉")
+    assert counter.sent() == []
+
+
+async def test_a_letter_waits_for_the_mail_server_and_says_when_it_may_be_the_second(counter: Counter):
+    counter.drop.receives(letter(), counter.now())
+    [row] = await counter.reads()
+    counter.sent()
+    counter.mail.close()
+    await counter.office.hand_in(str(row.case_id), "reply", content="已送检")
+    assert counter.outbox.round() == 0
+    counter.mail.open()
+    await counter.office.pass_time(HOUR)
+    envelope = counter.outbox.next()
+    assert envelope
+    counter.outbox._smtp.hand_over(envelope.mail, envelope.to)  # accepted; and killed before it is written
+    await counter.office.pass_time(HOUR)
+    *_, first, second = [mail for mail in (Outbox(counter.house, counter.now).round(), *counter.sent()) if mail != 1]
+    assert first["Message-ID"] == second["Message-ID"]
+    assert (first["X-Kefu-Possible-Duplicate"], second["X-Kefu-Possible-Duplicate"]) == (None, "yes")
+
+
+def bounce_of(message_id: str) -> bytes:
+    return (
+        "From: MAILER-DAEMON@kefu.example\r\nSubject: Undelivered\r\nMessage-ID: <dsn@mta>\r\nAuto-Submitted: auto-replied\r\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="B"\r\n\r\n'
+        "--B\r\nContent-Type: text/plain\r\n\r\nIt failed.\r\n"
+        "--B\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mta\r\n\r\n"
+        "Final-Recipient: rfc822; zhang@customer.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
+        f"--B\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {message_id}\r\nSubject: Re\r\n\r\n--B--\r\n"
+    ).encode()
+
+
+async def test_a_bounce_is_shown_at_the_letter_and_its_owner_hears(counter: Counter):
+    counter.drop.receives(letter(), counter.now())
+    [row] = await counter.reads()
+    case = str(row.case_id)
+    await counter.office.hand_in(case, "reply", content="已送检")
+    reply = counter.sent()[-1]
+    counter.drop.receives(bounce_of(reply["Message-ID"]), counter.now())
+    for _ in range(2):
+        await counter.reads()
+    [bounced] = counter.letters(LetterRow.what == "reply")
+    assert (bounced.state, bounced.failed) == ("bounced", "5.1.1")
+    with counter.house.database.reading() as session:
+        [told] = session.exec(select(NoticeRow).where(NoticeRow.what == "letter_failed"))
+    assert (told.case_id, told.data["form"]) == (case, "reply")
+    assert len(counter.cases()) == 1
+    assert len(counter.sent()) == 2
+
+
+async def test_a_notice_that_bounces_goes_over_the_next_channel(inlet: Counter, clock: Clock):
+    book = '[people.lin]\nchannels = ["mailto:gone@example.com", "mailto:lin@example.com"]\n'
+    inlet.house.settings.data.joinpath("reach.toml").write_text(book)
+    house = House(inlet.house.settings)
+    sender = Sender(house, inlet.now)
+    tell(house, inlet.now())
+    sender.round()
+    [notice] = inlet.mail.boxes["gone@example.com"]
+    inlet.drop.receives(bounce_of(notice["Message-ID"]), inlet.now())
+    Mailbox(house, inlet.now).round()
+    clock.pass_time(2 * MINUTE)
+    sender.round()
+    assert len(inlet.mail.boxes["lin@example.com"]) == 1
+    with house.database.reading() as session:
+        assert {row.state for row in session.exec(select(DeliveryRow).where(DeliveryRow.rank == 0))} >= {"bounced"}
+
+
+# Watched, sealed, and kept from who should not see it
+
+
+async def test_a_mailbox_not_read_for_an_hour_is_an_alarm(inlet: Counter, clock: Clock):
+    house = inlet.house
+    await inlet.reads()
+    watch = PostWatch(house.database, house.people, inlet.now, mailbox_name(house))
+    assert watch.round() == []
+    gone = Mailbox(
+        House(house.settings.model_copy(update={"mailbox": SecretStr("imap://a:b@127.0.0.1:9/")})), inlet.now
+    )
+    assert gone.round() == 0
+    clock.pass_time(HOUR + MINUTE)
+    assert [finding.kind for finding in watch.round()] == ["mailbox_unread"]
+    await inlet.reads()
+    assert watch.round() == []
+
+
+@pytest.mark.sqlite
+async def test_the_ledger_holds_no_word_of_a_letter_in_the_clear(counter: Counter, caplog: pytest.LogCaptureFixture):
+    counter.drop.receives(letter(), counter.now())
+    [row] = await counter.reads()
+    await counter.office.hand_in(str(row.case_id), "reply", content="已安排送检")
+    counter.sent()
+    secrets = ("张小红", CUSTOMER, "跑绒", "送检", "投诉羽绒服", "1@customer")
+    for file in counter.house.settings.data.glob("ledger.db*"):
+        assert [secret for secret in secrets if secret.encode() in file.read_bytes()] == []
+    assert [secret for secret in secrets if secret in caplog.text] == []
+
+
+async def test_letters_turn_over_to_a_new_key_and_are_found_still(inlet: Counter):
+    inlet.drop.receives(letter(), inlet.now())
+    await inlet.reads()
+    fresh = "new:" + base64.b64encode(b"n" * 32).decode()
+    house = House(inlet.house.settings.model_copy(update={"keys": SecretStr(f"{fresh},{KEYS}")}))
+    reseal(house)
+    with house.database.reading() as session:
+        row = find(session, KeyRing(fresh), ["<1@customer.example>"])
+        assert row
+        assert KeyRing(fresh).open(row.sealed, COLUMN, f"letter/{row.id}")
+
+
+async def test_who_may_not_read_a_case_reads_no_letter_of_it(counter: Counter):
+    counter.drop.receives(letter(), counter.now())
+    [row] = await counter.reads()
+    for actor, status in (("lin", 200), ("oa-sh01", 404), ("shang", 404), ("admin", 403)):
+        async with counter.office.api(actor) as door:
+            assert (await door.get(f"/api/cases/{row.case_id}/letters")).status_code == status
+    async with counter.office.api("admin") as door:
+        listed = (await door.get("/api/letters", params={"limit": 1})).json()
+    assert listed["items"][0]["what"] in ("opened", "receipt")
+    assert CUSTOMER not in str(listed)
+
+
+# Answers kept ready
+
+
+async def test_an_answer_is_filled_in_for_a_case_of_its_category(office: Office):
+    case = await office.open(category="起球", customer={"name": "张小红"})
+    kept = {"category": "起球", "title": "致歉", "text": "{customer}您好，{store}的工单 {number}，款号 {style_no}。"}
+    async with office.api("wang") as manager, office.api("lin") as door:
+        assert (await manager.post("/api/answers", json=kept)).status_code == 201
+        await manager.post("/api/answers", json={**kept, "category": "褪色"})
+        [shown] = (await door.get(f"/api/cases/{case}/answers")).json()["items"]
+        assert shown["text"] == f"张小红您好，上海南京东路店的工单 {office.case(case).number}，款号 {{style_no}}。"
+        assert shown["missing"] == ["style_no"]
+        assert (await door.post("/api/answers", json=kept)).status_code == 403
+
+
+async def test_an_answer_is_changed_once_at_a_time_and_holds_nobodys_number(office: Office):
+    kept = {"title": "致歉", "text": "您好"}
+    async with office.api("wang") as manager:
+        one = (await manager.post("/api/answers", json=kept)).json()["id"]
+        changed = await manager.put(f"/api/answers/{one}", json={**kept, "text": "您好！", "version": 1})
+        assert (changed.json()["text"], changed.json()["version"]) == ("您好！", 2)
+        assert (await manager.put(f"/api/answers/{one}", json={**kept, "version": 1})).status_code == 409
+        for bad, field in (("请打 13800000001", "text"), ("{phone}", "text"), ("", "text")):
+            refused = await manager.post("/api/answers", json={**kept, "text": bad})
+            assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, field)
+        assert (await manager.post(f"/api/answers/{one}/remove")).status_code == 204
+        assert (await manager.get(f"/api/answers/{one}")).status_code == 404
+        assert (await manager.get("/api/answers")).json()["items"] == []
