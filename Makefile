@@ -1,5 +1,5 @@
 # make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test test-postgres chaos lint record lock clean
+.PHONY: demo test test-postgres chaos fuzz lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,6 +19,10 @@ test-postgres: $(READY)
 # The product under a storm of kills, an outage and a crowd at its door, a scorecard at the end: make chaos SEED=7 CASES=300 KILLS=10
 chaos: $(READY)
 	$(BIN)/python -m tests.fire $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)) $(if $(KILLS),--kills $(KILLS))
+
+# Random acts on a complaint against the handbook's rules, the long form of tests/test_fuzz.py: make fuzz EXAMPLES=500
+fuzz: $(READY)
+	KEFU_TEST_FUZZ=$(or $(EXAMPLES),500) $(BIN)/pytest -n0 tests/test_fuzz.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
