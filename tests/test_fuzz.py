@@ -360,7 +360,7 @@ def as_rules(content: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.timeout(0 if LONG else 120)
 @settings(
-    max_examples=LONG or 30,
+    max_examples=LONG or 25,
     derandomize=not LONG,
     database=None,
     deadline=None,
