@@ -37,6 +37,10 @@ SUPERIOR = {
 """Who stands in where nobody plays a role, or only the person a case is about."""
 
 
+DEPARTMENTS = ("merchandise", "brand", "logistics", "training", "administration")
+"""Who may be asked in a case, besides another store."""
+
+
 class Person(BaseModel):
     """Somebody who acts or hears. `id` is a staff number, never a name."""
 
@@ -47,7 +51,7 @@ class Person(BaseModel):
     regions: tuple[str, ...] = ()
     store: str | None = None
     department: str | None = None
-    """Of a department's contact: merchandise, brand, logistics, training, administration."""
+    """Of a department's contact: one of `DEPARTMENTS`."""
 
     def may_see(self, store: str | None, region: str | None) -> bool:
         """Whether the cases of a store are his to see. A department's contact sees those in which he is asked, no others."""
@@ -92,6 +96,8 @@ class Directory(BaseModel):
                 raise _unfit("nobody_is_owner", id=person.id)
             if person.role is Role.STORE and person.store is None:
                 raise _unfit("store_without_store", id=person.id)
+            if person.role is Role.CONTACT and person.department not in DEPARTMENTS:
+                raise _unfit("contact_of_nobody", id=person.id, known=", ".join(DEPARTMENTS))
             if person.store and person.store not in codes:
                 raise _unfit("store_of_nobody", id=person.id, store=person.store)
         for needed in (Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR, Role.ADMINISTRATOR):

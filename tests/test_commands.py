@@ -2,10 +2,12 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from activities.people import SAMPLE, BadDirectory, read_directory
 from settings import House
 from starter.__main__ import app
 from starter.commands import terminal, work
@@ -166,6 +168,16 @@ def test_a_setting_that_does_not_hold_is_said_in_the_readers_language(
     answer = CliRunner().invoke(app, ["tasks", "--as", "lin"])
     assert str(answer.exception).startswith(said)
     assert "secret" not in str(answer.exception)
+
+
+@pytest.mark.parametrize("department", ["", ', department = "merchandize"'])
+def test_a_contact_of_no_department_is_refused(tmp_path: Path, department: str):
+    """Otherwise a question to the department would quietly go to the manager."""
+    file = tmp_path / "directory.toml"
+    person = f'people = [{{ id = "gou", name = "采购", role = "contact"{department} }},'
+    file.write_text(SAMPLE.read_text().replace("people = [", person))
+    with pytest.raises(BadDirectory, match=r"gou 是部门联系人.*merchandise, brand.* · person gou is a contact"):
+        read_directory(file)
 
 
 def test_a_directory_or_a_ledger_that_does_not_fit_is_said_in_the_readers_language(house: House):
