@@ -266,6 +266,10 @@ class Views:
         if row.what == "refused":
             reason = spoken(row.data["values"], self._zone)
             values["reason"] = say("refusal", row.data["code"], language, **reason)
+        if row.what == "task" and self._reader.role in access.CAN_BE_ASKED:  # who works here seldom is told how
+            form, case = str(row.task).partition("-")[0], str(row.case_id)
+            values |= {"case": case, "process": case.rpartition("-")[0], "code": form}
+            return say("notice", "asked", language, **values)
         return say("notice", row.what, language, **values)
 
     def _may_read(self, case: CaseRow) -> bool:
