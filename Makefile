@@ -1,5 +1,5 @@
 # make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test test-postgres chaos members months lint record lock clean
+.PHONY: demo test test-postgres chaos fuzz members months lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,6 +28,10 @@ months: $(READY)
 # A chain goes live with half a million members: nobody hears anything of them, and what it takes: make members MEMBERS=50000
 members: $(READY)
 	$(BIN)/python -m tests.many_members $(if $(MEMBERS),--members $(MEMBERS) --expiring $(shell expr $(MEMBERS) / 50))
+
+# Random acts on a complaint against the handbook's rules, the long form of tests/test_fuzz.py: make fuzz EXAMPLES=500
+fuzz: $(READY)
+	KEFU_TEST_FUZZ=$(or $(EXAMPLES),500) $(BIN)/pytest -n0 tests/test_fuzz.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

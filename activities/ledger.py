@@ -13,7 +13,7 @@ from activities.database import Database
 from activities.keys import COLUMN, KeyRing
 from models.organisation import Wanted, Who
 from models.people import Role
-from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tables import ArchiveRow, AttachmentRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import (
     Acknowledged,
     AnyEntry,
@@ -454,8 +454,21 @@ def whole_case(session: Session, case: CaseRow, keys: KeyRing) -> dict[str, Any]
             row.model_dump(exclude={"case_id"})
             for row in rows(DeadlineRow, DeadlineRow.planned_at, DeadlineRow.task, DeadlineRow.rung)
         ],
+        "attachments": [
+            {
+                **row.model_dump(exclude={"case_id", "key", "digest", "sealed"}),
+                **_told_of(row, keys),
+            }
+            for row in rows(AttachmentRow, AttachmentRow.at, AttachmentRow.id)
+        ],
         "events": [row.model_dump(exclude={"case_id", "id"}) for row in rows(EventRow, EventRow.id)],
     }
+
+
+def _told_of(row: AttachmentRow, keys: KeyRing) -> dict[str, Any]:
+    """What an attachment is called; of a removed one, why."""
+    known: dict[str, Any] = json.loads(keys.open(row.sealed, COLUMN, f"attachment/{row.id}"))
+    return {name: known[name] for name in ("name", "caption", "because") if known.get(name)}
 
 
 def _content(entry: AnyEntry) -> dict[str, Any]:

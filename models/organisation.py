@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.duty import Absence, after, next_hours
-from models.people import SUPERIOR, Person, Role, Store
+from models.people import DEPARTMENTS, SUPERIOR, Person, Role, Store
 from models.words import LANGUAGES, say
 
 LONG_OFF = timedelta(hours=72)
@@ -72,8 +72,8 @@ class Directory(BaseModel):
                 raise _unfit("store_without_store", id=person.id)
             if person.store and person.store not in codes:
                 raise _unfit("store_of_nobody", id=person.id, store=person.store)
-            if person.role is Role.CONTACT and person.department is None:
-                raise _unfit("contact_without_department", id=person.id)
+            if person.role is Role.CONTACT and person.department not in DEPARTMENTS:
+                raise _unfit("contact_of_nobody", id=person.id, known=", ".join(DEPARTMENTS))
             for deputy in set(person.deputies) - set(ids):
                 raise _unfit("unknown_deputy", id=person.id, deputy=deputy)
             if loop := self._loop(person):

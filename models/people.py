@@ -36,6 +36,10 @@ SUPERIOR = {
 """Who stands in where nobody plays a role, or only the person a case is about."""
 
 
+DEPARTMENTS = ("merchandise", "brand", "logistics", "training", "administration")
+"""Who may be asked in a case, besides another store."""
+
+
 class Person(BaseModel):
     """Somebody who acts or hears. `id` is a staff number, never a name."""
 
@@ -46,7 +50,7 @@ class Person(BaseModel):
     regions: tuple[str, ...] = ()
     store: str | None = None
     department: str | None = None
-    """Of a department's contact: merchandise, brand, logistics, training, administration."""
+    """Of a department's contact: one of `DEPARTMENTS`."""
     specialities: tuple[str, ...] = ()
     """The processes that are his rather than others' (handbook 1.2: the five posts); none, and all are."""
     deputies: tuple[str, ...] = ()

@@ -102,12 +102,24 @@ class CaseSummary(BaseModel):
     """Something was sent that is not decided yet."""
 
 
+class QuestionView(BaseModel):
+    """A question to ask the customer at the callback; `way` is how it is answered: score, yes_no, text."""
+
+    code: str
+    zh: str
+    en: str
+    way: str
+    required: bool
+
+
 class CaseView(CaseSummary):
     """A whole case."""
 
     facts: dict[str, Any] | None
     tasks: list[TaskView]
     timeline: list[TimelineEntry]
+    survey: list[QuestionView]
+    """The questions of the policy that the case was opened under, where its process has any."""
     pending: list[SubmissionView]
 
 

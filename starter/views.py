@@ -20,7 +20,16 @@ from starter.members.said import wanting
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
 from starter.post.wording import INSTANTS, sentence
 from starter.refusals import Conflict, Invalid, NotFound
-from starter.shown import CaseSummary, CaseView, NoticeView, RungView, SubmissionView, TaskView, TimelineEntry
+from starter.shown import (
+    CaseSummary,
+    CaseView,
+    NoticeView,
+    QuestionView,
+    RungView,
+    SubmissionView,
+    TaskView,
+    TimelineEntry,
+)
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
 SHOWN_TO_THE_ASKED = ("ask_department", "assist")
@@ -91,6 +100,7 @@ class Views:
             facts=content[opening.id],
             tasks=self._tasks(tasks),
             timeline=self._timeline(id, tasks, submissions, {**content, opening.id: None}),
+            survey=[QuestionView(**question) for question in row.promises.get("terms", {}).get("survey", ())],
             pending=[self._submission(sent) for sent in submissions if sent.state == "pending"],
         )
 

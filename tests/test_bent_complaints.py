@@ -443,6 +443,101 @@ async def test_e31_what_is_no_complaint_is_thrown_away_under_the_managers_eye(of
     assert (office.case(case).state, office.case(case).closed_because) == ("archived", "junk")
 
 
+async def there_and_back(office: Office, case: str, kind: str = "suggestion", back: str = "complaint") -> None:
+    for found in (kind, back):
+        assert (await office.hand_in(case, "reclassify", kind=found, reason="看错了")).state == "decided"
+
+
+async def test_e31_what_the_customer_agreed_to_and_what_was_carried_out_is_not_asked_again(office: Office):
+    case = await at_callback(office)
+    due = office.tasks(case)["callback"].due_at
+    await there_and_back(office, case)
+    await there_and_back(office, case)
+    assert office.open_tasks(case) == {"callback-3"}
+    assert office.tasks(case)["callback-3"].due_at == due
+    async with office.api() as lin:
+        tasks = (await lin.get(f"/api/cases/{case}")).json()["tasks"]
+    assert [task["possible"] for task in tasks if task["task"] == "callback-3"] == [True]
+    assert "completion-2" not in office.tasks(case), "the 48 hours were kept"
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1)
+    await there_and_back(office, case)
+    assert (office.case(case).cycle, office.open_tasks(case)) == (2, {"solution-3"})
+    assert office.heard(case, "wang") == ["dissatisfied/None"], "once"
+
+
+async def test_e31_an_extension_stays_and_nobody_hears_twice_of_the_time_before_it(office: Office):
+    case = await office.open()
+    await office.pass_time(25 * HOUR)
+    later = office.now() + 10 * DAY
+    await office.hand_in(case, "extend", by="wang", task="reply", due_at=later.isoformat(), reason="等检测")
+    await there_and_back(office, case)
+    assert office.tasks(case)["reply-2"].due_at == later
+    assert [change["by"] for change in office.tasks(case)["reply-2"].due_because["changes"]] == ["wang"]
+    await office.pass_time(HOUR)
+    assert office.heard(case, "wang") == ["overdue/reply"]
+
+
+async def test_e31_what_is_owed_anew_has_a_clock_that_somebody_hears(office: Office):
+    """A record that was late before it was no suggestion is not told again; the one its return owes goes on in its ladder."""
+    case = await office.open(kind="suggestion")
+    await office.pass_time(25 * HOUR)
+    await there_and_back(office, case, "complaint", "suggestion")
+    await office.pass_time(25 * HOUR)
+    assert [said for said in office.heard(case, "wang") if "record" in said] == ["overdue/record"]
+    assert office.heard(case, "sun") == ["overdue/record-2"]
+
+
+async def test_e20_a_query_whose_customer_was_promised_an_answer_ends_with_it(office: Office):
+    """Found by the fuzz: to agree on a time was taken for the answer."""
+    case = await office.open(kind="query")
+    await office.hand_in(case, "out_of_authority", reason="要问工厂")
+    agreed = office.now() + 30 * HOUR
+    await office.hand_in(case, "agreement", reply_at=agreed.isoformat())
+    assert {"agreed_reply"} <= office.open_tasks(case)
+    await there_and_back(office, case, "complaint", "query")
+    assert office.open_tasks(case) == {"agreed_reply"}
+    await office.hand_in(case, "agreed_reply", content="工厂答复可以定做")
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+
+
+@pytest.mark.parametrize("kind", ["query", "suggestion", "junk", "store", "nobody"])
+async def test_an_authority_is_answered_whatever_kind_of_case_it_is(office: Office, kind: str):
+    """Found by the fuzz: what ends without a record ended with the authority's question open."""
+    last = {
+        "query": ("reply", "lin", {"content": "已答复"}),
+        "suggestion": ("record", "lin", {"finding": "已归档"}),
+        "junk": ("sign_off", "wang", {"approved": True}),
+        "store": ("callback", "lin", {"outcome": "satisfied", "satisfaction": 5}),
+        "nobody": ("supplement", "oa-sh01", {"nothing_more_known": True}),
+    }
+    if kind in ("store", "nobody"):
+        case = await of_a_store(office, **({} if kind == "store" else {"customer": {}}))
+    else:
+        case = await office.open(kind="complaint" if kind == "junk" else kind)
+    if kind == "junk":
+        await office.hand_in(case, "reclassify", kind="junk", reason="广告")
+    await office.hand_in(case, "refer", body="12315", reference="1", due_at=(office.now() + DAY).isoformat())
+    form, by, fields = last[kind]
+    assert refusal(await office.hand_in(case, form, by=by, **fields)) == "decided"
+    if kind == "nobody":
+        await office.hand_in(case, "record", finding="无联系方式")
+    assert (office.case(case).state, office.open_tasks(case)) == ("open", {"external_reply"})
+    assert refusal(await office.hand_in(case, "withdraw", reason="撤诉")) == "too_late_to_leave"
+    await office.hand_in(case, "external_reply", content="已答复市监局")
+    assert office.case(case).state == "archived"
+
+
+async def test_e31_a_store_complaint_that_is_ours_stays_ours_and_its_supervisor_is_not_asked_twice(office: Office):
+    case = await of_a_store(office, handling={"supervisor_opinion": None})
+    await office.hand_in(case, "opinion", by="qian", content="同意")
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1)
+    due = {key: office.tasks(case)[key].due_at for key in ("solution", "callback-2")}
+    await there_and_back(office, case)
+    assert office.open_tasks(case) == {"reply-2", "solution-2", "callback-3"}
+    assert [office.tasks(case)[key].due_at for key in ("solution-2", "callback-3")] == list(due.values())
+    assert office.case(case).cycle == 2
+
+
 async def test_e31_too_late_to_be_of_another_kind(office: Office):
     case = await office.open()
     await office.walk(case, until="callback")

@@ -2,10 +2,12 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from activities.people import SAMPLE, BadDirectory, read_directory
 from settings import House
 from starter.__main__ import app
 from starter.commands import terminal, work
@@ -126,6 +128,43 @@ async def test_a_form_is_handed_in_by_the_names_on_the_screens(office: Office):
     assert "reply（回复）" in str(unknown.exception)
 
 
+async def test_the_survey_is_handed_in_and_shown_with_its_questions(office: Office):
+    case = await office.open()
+    await office.walk(case, until="execution")
+    said = ("survey.0.question=speed", "survey.0.score=4", "survey.1.question=solved", "survey.1.yes=true")
+    wrong = await kefu(
+        "hand-in", case, "callback", "--as", "lin", "outcome=satisfied", "satisfaction=5", "survey.0.question=x"
+    )
+    assert "survey.0.question: 调查中没有这个问题；有：speed, attitude, solved, wish" in str(wrong.exception)
+    await kefu("hand-in", case, "callback", "--as", "lin", "outcome=satisfied", "satisfaction=5", *said)
+    await office.relay.deliver(case)
+    shown = (await kefu("show", case, "--as", "lin")).output
+    assert "满意度调查: 对回复的及时性是否满意  4" in shown
+    assert "满意度调查: 问题是否已经解决  是" in shown
+    async with office.api() as lin:
+        asked = (await lin.get(f"/api/cases/{case}")).json()["survey"]
+    assert [(question["code"], question["way"]) for question in asked] == [
+        ("speed", "score"),
+        ("attitude", "score"),
+        ("solved", "yes_no"),
+        ("wish", "text"),
+    ]
+
+
+async def test_who_is_asked_is_told_how_to_answer_and_what_he_types_is_taken(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次还有吗")
+    told = (await kefu("inbox", "--as", "shang")).output.replace("\n", "")
+    assert f"kefu hand-in {case} assist" in told
+    shown = (await kefu("show", case, "--as", "shang")).output
+    assert "协助事项: 同批次还有吗" in shown
+    assert "羽绒服穿了两次就跑绒" in shown
+    assert "张小红" not in shown
+    await kefu("hand-in", case, "assist", "--as", "shang", "answer=没有")
+    await office.relay.deliver(case)
+    assert office.tasks(case)["assist"].done_by == "shang"
+
+
 async def test_a_field_that_does_not_hold_is_said_without_its_value(closed_office: Office):
     unknown = await kefu("open", "complaint", "--as", "lin", "form_no=YL-1", "customer.13800000001=x", "store=SH99")
     assert "13800000001" not in str(unknown.exception)
@@ -166,6 +205,16 @@ def test_a_setting_that_does_not_hold_is_said_in_the_readers_language(
     answer = CliRunner().invoke(app, ["tasks", "--as", "lin"])
     assert str(answer.exception).startswith(said)
     assert "secret" not in str(answer.exception)
+
+
+@pytest.mark.parametrize("department", ["", ', department = "merchandize"'])
+def test_a_contact_of_no_department_is_refused(tmp_path: Path, department: str):
+    """Otherwise a question to the department would quietly go to the manager."""
+    file = tmp_path / "directory.toml"
+    person = f'people = [{{ id = "gou", name = "采购", role = "contact"{department} }},'
+    file.write_text(SAMPLE.read_text().replace("people = [", person))
+    with pytest.raises(BadDirectory, match=r"gou 是部门联系人.*merchandise, brand.* · person gou is a contact"):
+        read_directory(file)
 
 
 def test_a_directory_or_a_ledger_that_does_not_fit_is_said_in_the_readers_language(house: House):

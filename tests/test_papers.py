@@ -1,6 +1,7 @@
 """What is printed: the record form says what the case holds, whole; the register has every complaint of its days."""
 
 import io
+import json
 import re
 import zipfile
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ import pypdfium2
 import pytest
 from httpx2 import Response
 from openpyxl.workbook import Workbook
+from PIL import Image
 
+from activities.keys import COLUMN
 from models.complaint.facts import Customer
+from models.tables import ArchiveRow
 from starter.commands import papers as commands
 from starter.papers import doors, press
 from starter.papers.masks import masked
@@ -426,6 +430,93 @@ def test_files_are_written_whole_and_for_their_owner_only(tmp_path: Any, capsys:
 def test_a_name_of_a_file_is_one_everywhere():
     assert doors.plain("../沪客诉〔2026〕12号.pdf") == "_____2026_12_.pdf"
     assert doors.named("沪1.pdf", "inline") == "inline; filename=\"_1.pdf\"; filename*=UTF-8''%E6%B2%AA1.pdf"
+
+
+SURVEY = [
+    {"question": "speed", "score": 4},
+    {"question": "solved", "yes": True},
+    {"question": "wish", "text": "请快一点"},
+]
+STORE = {"reply": "店长已致歉", "solution": "已换新", "by": "oa-sh01"}
+
+
+async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(office: Office):
+    """Reclassified, an authority, a department, another word of the manager's, a second handling: all are there."""
+    customer = FACTS["customer"] | {"company": "上海某某贸易有限公司", "preferred_time": "工作日19点以后"}
+    earlier = await office.open(form_no="OA-0000")
+    await office.walk(earlier)
+    case = await office.open(**FACTS | {"customer": customer}, earlier="OA-0000")
+    picture = io.BytesIO()
+    Image.new("RGB", (60, 40), "red").save(picture, "JPEG")
+    async with office.api() as lin:
+        sent = {"file": ("腋下起球.jpg", picture.getvalue(), "image/jpeg")}
+        answer = await lin.post(f"/api/cases/{case}/attachments", files=sent, data={"caption": "顾客的照片"})
+        assert answer.status_code == 201, answer.text
+    due = (office.now() + 3 * DAY).isoformat()
+    await office.hand_in(case, "refer", body="12315", reference="SH-2026-117", due_at=due)
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次还有吗")
+    await office.hand_in(case, "assist", by="shang", answer="另有两起")
+    await office.hand_in(case, "amend", by="oa-sh01", customer={"phone": "13900000002"})
+    await office.hand_in(case, "reclassify", kind="suggestion", reason="只是建议")
+    await office.hand_in(case, "reclassify", kind="complaint", reason="还是投诉")
+    await office.walk(case, until="execution")
+    for channel, days in (("phone", 1), ("sms", 0), ("phone", 0)):
+        await office.hand_in(case, "attempt", channel=channel, tried_at=(office.now() - days * DAY).isoformat())
+    await office.hand_in(case, "callback", outcome="unreachable")
+    await office.hand_in(case, "sign_off", by="wang", approved=False, note="周末再打")
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1, survey=SURVEY)
+    again = {"steps": "经理登门致歉", "effect": "消气", "remedy": "apology"}
+    await office.hand_in(case, "solution", **again)
+    await office.hand_in(case, "consent", accepted=True)
+    await office.hand_in(case, "execution", content="已登门致歉")
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
+    await office.hand_in(case, "record", finding="抗起球 2 级")
+    await office.hand_in(case, "external_reply", content="已回函市监局")
+    assert office.case(case).state == "archived"
+    said = text_of(await printed(office, case))
+    for held in (
+        *("OA-0000", "上海某某贸易有限公司", "工作日19点以后", "转办编号：SH-2026-117", "同批次还有吗", "另有两起"),
+        *(
+            "联系电话：13900000002",
+            "类型：意见建议",
+            "类型：投诉",
+            "是否通过：否",
+            "周末再打",
+            "第3次处理",
+            "已回函市监局",
+        ),
+        *("新衣已寄出", "已登门致歉", "对回复的及时性是否满意4/5", "问题是否已经解决是", "还有什么建议请快一点"),
+        *("腋下起球.jpg顾客的照片", "JPG"),
+    ):
+        assert squeezed(held) in said, held
+    assert said.count("✓是") == 2, "what the customer agreed to the second time is there too"
+    [row] = office.rows(ArchiveRow, case)
+    kept = json.loads(office.house.keys.open(row.sealed, COLUMN, f"archive/{case}"))["attachments"]
+    assert [(file["kind"], file["name"], file["caption"], file["by"]) for file in kept] == [
+        ("jpg", "腋下起球.jpg", "顾客的照片", "lin")
+    ]
+    _, paper = await doors.record(office.front, office.front.actor("lin"), case, True, False, "zh")
+    hidden = text_of(paper)
+    assert "139****0002" in hidden
+    for name in ("13900000002", "上海某某贸易", "张小红"):
+        assert name not in hidden, name
+
+
+async def test_a_stores_form_has_the_survey_the_later_opinion_and_what_headquarters_did(office: Office):
+    case = await office.open(**FACTS, origin="store", store_handling=STORE)
+    await office.hand_in(case, "opinion", by="qian", content="已约谈当班店员")
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1, survey=SURVEY)
+    await office.walk(case)
+    said = text_of(await printed(office, case))
+    for held in (
+        "已约谈当班店员",
+        "对回复的及时性是否满意4/5",
+        "换一件新的",
+        "新衣已寄出",
+        "充绒工艺不良",
+        "第2次处理",
+    ):
+        assert squeezed(held) in said, held
 
 
 # How it is looked at

@@ -1,7 +1,7 @@
 """The direct complaint (handbook 6.2): reply, solution, consent, execution, callback, record; and what bends it (5.2)."""
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from temporalio import workflow
 
@@ -41,14 +41,13 @@ from models.forms import Form
 from models.people import Role
 from models.tasks import Opened, Refusal
 from workflows.desk import COMPLETED, Desk
-from workflows.owed import Ended, Left, Owed
+from workflows.owed import Left, Owed
 
 SECOND = 2
 THIRD = 3
 JUNK = "junk"
-OF_EVERY_KIND: tuple[type[Form], ...] = (ExternalReply,)
-OF_KIND: dict[str, tuple[type[Form], ...]] = {"complaint": (Reply,), "query": (Reply,)}
-"""What goes on when a case is found to be of another kind: what somebody outside, or that kind as well, is owed."""
+OUTSIDE: tuple[type[Form], ...] = (ExternalReply,)
+REPLIED_TO = ("complaint", "query")
 BEFORE_AGREED = timedelta(hours=2)
 """The manager decides so long before the time that was agreed with the customer."""
 
@@ -70,6 +69,10 @@ class ComplaintWorkflow(Desk):
         self.amendments: list[Amend] = []
         self.unsorted = True
         self.kind_before = "complaint"
+        self.first_at: dict[str, datetime] = {}  # who comes to a step again finds its clock as it was
+        self.again_since: set[datetime] = set()
+        self.ours_since: datetime | None = None  # where a store had answered first
+        self.is_filed = False
 
     @workflow.run
     async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
@@ -92,8 +95,9 @@ class ComplaintWorkflow(Desk):
                         called = await self.handled_again(since=called.at)
                     await reply
                     handling.over_at = called.at
-            await self.ask(Role.SPECIALIST, Record, promises.record, since=handling.over_at or self.instant)
-            await self.answered_outside()
+            if not self.is_filed:
+                await self.ask(Role.SPECIALIST, Record, promises.record, since=handling.over_at or self.instant)
+            await self.answered(ExternalReply)  # an authority's due time holds, whatever became of the complaint
 
     def heard_at_intake(self, cycle: int) -> None:
         """Major ones, and customers who come back: the manager's, the third time the director's (5.2 E26, E35)."""
@@ -109,33 +113,37 @@ class ComplaintWorkflow(Desk):
         first_or_again, self.unsorted = self.unsorted, False
         return first_or_again
 
+    def first(self, step: str) -> datetime:
+        """When the case first came to a step."""
+        return self.first_at.setdefault(step, self.instant)
+
     async def agreed(self, proposed: Solution) -> Consented:
         """Proposals until the customer agrees to one. After the second refusal the manager says how it goes on."""
         promises, refusals = self.promises, 0
-        consent = await self.ask(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
+        consent = await self.resume(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
         while not consent.accepted:
             refusals += 1
             since = consent.at
             if self.bends and refusals == promises.terms.refusals:
-                since = (await self.ask(Role.MANAGER, Decision, promises.decision, since=since)).at
-            proposed = await self.ask(Role.SPECIALIST, Solution, promises.new_solution, since=since)
-            consent = await self.ask(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
+                since = (await self.resume(Role.MANAGER, Decision, promises.decision, since=since)).at
+            proposed = await self.resume(Role.SPECIALIST, Solution, promises.new_solution, since=since)
+            consent = await self.resume(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
         return Consented(consent.at, proposed.duration)
 
     async def carried_out(self, agreed: Consented) -> None:
         """Within the span promised to the customer, at once where none was."""
         execution = self.promises.execution.lasting(agreed.duration)
-        await self.ask(Role.SPECIALIST, Execution, execution, since=agreed.at)
+        await self.resume(Role.SPECIALIST, Execution, execution, since=agreed.at)
 
     async def reached(self, callback: Owed[Callback]) -> Callback:
         """The callback; where nobody was reached, the manager signs off or has it tried again (5.2 E24)."""
         called = await callback
         while self.bends and called.not_reached:
             form: type[SignOff | Decision] = SignOff if self.edition >= THIRD else Decision
-            verdict = await self.ask(Role.MANAGER, form, self.promises.sign_off, since=called.at)
+            verdict = await self.resume(Role.MANAGER, form, self.promises.sign_off, since=called.at)
             if verdict.approves:
                 return called
-            called = await self.ask(Role.SPECIALIST, Callback, self.promises.second_callback, since=verdict.at)
+            called = await self.resume(Role.SPECIALIST, Callback, self.promises.second_callback, since=verdict.at)
         return called
 
     def is_to_be_handled_again(self, called: Callback) -> bool:
@@ -143,66 +151,80 @@ class ComplaintWorkflow(Desk):
 
     async def handled_again(self, since: datetime) -> Callback:
         """A customer who is not satisfied is handled once more, with clocks of its own (5.2 E25)."""
-        self.tell(Role.MANAGER, "dissatisfied")
-        if self.begin_cycle() > SECOND:
-            self.tell(Role.DIRECTOR, "dissatisfied")
-        self.attempts.clear()
-        proposed = await self.ask(Role.SPECIALIST, Solution, self.promises.solution, since=since)
-        callback = self.owe(
+        self.dissatisfied(since)
+        proposed = await self.resume(Role.SPECIALIST, Solution, self.promises.solution, since=since)
+        callback = self.resume(
             Role.SPECIALIST, Callback, self.promises.second_callback, since=proposed.at, after=Execution
         )
         await self.carried_out(await self.agreed(proposed))
         return await self.reached(callback)
 
+    def dissatisfied(self, called_at: datetime) -> None:
+        """The manager hears at once, the third time the director; once for each callback."""
+        if called_at in self.again_since:
+            return
+        self.again_since.add(called_at)
+        self.tell(Role.MANAGER, "dissatisfied")
+        if self.begin_cycle() > SECOND:
+            self.tell(Role.DIRECTOR, "dissatisfied")
+        self.attempts.clear()
+
     async def received_by_us(self) -> datetime:
         """When the clocks of headquarters begin: at receipt, mostly. Where less is owed, that is all (5.2 E29, E31)."""
-        received_at = self.case.received_at
+        received_at = self.ours_since or self.case.received_at
         if not self.bends:
             return received_at
         if self.kind == JUNK:
             await self.thrown_away()
         if self.kind == "query":
             await self.resume(Role.SPECIALIST, Reply, self.promises.reply, received_at)
-            raise Ended(COMPLETED)
+            await self.answered(AgreedReply)
+            self.file(COMPLETED)
         if self.kind != "complaint":
-            await self.resume(Role.SPECIALIST, Record, self.promises.record, self.instant)
-            raise Ended("filed")
+            await self.resume(Role.SPECIALIST, Record, self.promises.record, self.first("filed"))
+            self.file("filed")
         if self.case.is_the_stores:
-            received_at = await self.handed_over_by_the_store()
-        self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
+            received_at = self.ours_since = await self.handed_over_by_the_store()
+        if not self.answers(Execution):
+            self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
         return received_at
+
+    def file(self, because: str) -> NoReturn:
+        """All that is owed of this kind was done: no record besides, and only somebody outside may still wait."""
+        self.is_filed = True
+        raise Left(because, keeping=self.outliving)
 
     async def thrown_away(self) -> None:
         """Not for us at all: the manager looks before it is gone, and may have it taken for what it was (5.2 E31)."""
         verdict = await self.ask(Role.MANAGER, SignOff, self.promises.sign_off, since=self.instant)
         if verdict.approves:
-            raise Ended(JUNK)
+            self.file(JUNK)
         self.kind = self.kind_before
 
     async def handed_over_by_the_store(self) -> datetime:
         """A store has answered itself: we call back, and take over where it asks for help or the customer is not satisfied (5.2 E28, E29)."""
         promises, store = self.promises, self.case.store_handling
         if store is None or store.supervisor_opinion is None:
-            self.owe(Role.SUPERVISOR, Opinion, promises.opinion, since=self.instant)
+            self.resume(Role.SUPERVISOR, Opinion, promises.opinion, since=self.first("told_by_the_store"))
         while not self.can_be_reached and not self.answers(Supplement):
-            await self.ask(Role.STORE, Supplement, promises.supplement, since=self.instant)
+            await self.resume(Role.STORE, Supplement, promises.supplement, since=self.first("found_incomplete"))
         if store and store.help_wanted:
-            return self.instant
+            return self.first("help_wanted")
         if not self.can_be_reached:
-            raise Left("nobody_to_call")
-        called = await self.reached(self.owe(Role.SPECIALIST, Callback, promises.callback, since=self.case.received_at))
-        for opinion in self.open(Opinion):
-            await opinion
+            raise Left("nobody_to_call", keeping=self.outliving)
+        called = await self.reached(
+            self.resume(Role.SPECIALIST, Callback, promises.callback, since=self.case.received_at)
+        )
+        await self.answered(Opinion)
         if not called.dissatisfied:
-            raise Ended(COMPLETED)
-        self.tell(Role.MANAGER, "dissatisfied")
-        self.begin_cycle()
+            self.file(COMPLETED)
+        self.dissatisfied(called.at)
         return called.at
 
-    async def answered_outside(self) -> None:
-        """An authority's due time holds, whatever became of the complaint."""
-        for reference in self.open(ExternalReply):
-            await reference
+    async def answered(self, form: type[Form]) -> None:
+        """All that is still owed of a form."""
+        while waiting := self.open(form):
+            await waiting[0]
 
     @property
     def can_be_reached(self) -> bool:
@@ -255,13 +277,18 @@ class ComplaintWorkflow(Desk):
             case Reclassify(kind=kind):
                 self.kind_before, self.kind, self.unsorted = self.kind, kind, True
                 self.note("reclassified")
-                self.leave("reclassified", keeping=(*OF_EVERY_KIND, *OF_KIND.get(kind, ())))
+                self.leave("reclassified", keeping=(*OUTSIDE, AgreedReply, *self.owed_in_both(kind)))
             case Withdraw():
                 self.leave("withdrawn", keeping=self.outliving)
             case NoContact():
                 self.leave("nobody_to_call", keeping=self.outliving)
             case NoAgreement():
                 self.leave("no_agreement", keeping=self.outliving)
+
+    def owed_in_both(self, kind: str) -> tuple[type[Form], ...]:
+        """What goes on when a case is found to be of another kind, besides what the customer and others were promised."""
+        is_ours = self.ours_since is not None or not self.case.is_the_stores
+        return (Reply,) if kind in REPLIED_TO and is_ours else ()
 
     def objection(self, form: Form, role: Role) -> Refusal | None:
         match form:
@@ -323,4 +350,4 @@ class ComplaintWorkflow(Desk):
 
     @property
     def outliving(self) -> tuple[type[Form], ...]:
-        return OF_EVERY_KIND if self.edition >= THIRD else ()
+        return OUTSIDE if self.edition >= THIRD else ()

@@ -165,7 +165,7 @@ class Desk:
                 unit=unit,
                 by_itself=by_itself,
                 due_at=owed.due,
-                because=because,
+                because=owed.because,
                 after=after.form if after else None,
                 rungs=owed.armed(),
                 **self._by,
@@ -179,12 +179,16 @@ class Desk:
     def resume(
         self, owner: Role, form: type[F], promise: Promise, since: datetime, after: type[Form] | None = None
     ) -> Owed[F]:
-        """Owe, or go on with what was owed before: what was done `since` stays done, and who heard does not hear again."""
-        before = next((owed for owed in reversed(self._owed.values()) if owed.form is form), None)
-        if before and (before.is_open or before.met or (before.answer and before.answer.at > since)):
+        """Owe, or go on with what was owed before under this promise since then: what was done stays done, what was moved
+        stays moved, and who heard does not hear again."""
+        clock = (form, promise.name, since)
+        owed = (owed for owed in reversed(self._owed.values()) if owed.clock == clock)
+        before = next(owed, None)
+        if before and not before.withdrawn:
             return before
-        dropped = before if before and before.withdrawn else None
-        return self.owe(owner, form, promise, since, after, instead_of=dropped)
+        if before and after and self._was_handed_in(after, before.owed_at):
+            after = None  # nothing is missing any more
+        return self.owe(owner, form, promise, since, after, instead_of=before)
 
     async def ask(
         self, owner: Role, form: type[F], promise: Promise, since: datetime, after: type[Form] | None = None
@@ -415,9 +419,12 @@ class Desk:
         if len(waiting) > 1:
             return Refusal(code="which_task", values={"tasks": ", ".join(owed.key for owed in waiting)})
         before = waiting[0].after
-        if before and not any(answer.at >= waiting[0].owed_at for answer in self.answers(before)):
+        if before and not self._was_handed_in(before, waiting[0].owed_at):
             return Refusal(code="not_possible_yet", values={"task": waiting[0].key, "before": before.form})
         return None
+
+    def _was_handed_in(self, form: type[Form], since: datetime) -> bool:
+        return any(answer.at >= since for answer in self.answers(form))
 
     def _open_of(self, form: str) -> list[Owed[Any]]:
         return [owed for owed in self._owed.values() if owed.form.form == form and owed.is_open]

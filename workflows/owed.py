@@ -76,6 +76,11 @@ class Owed(Generic[F]):
         return self._desk.wait_for(self).__await__()
 
     @property
+    def clock(self) -> tuple[type[F], str, datetime]:
+        """What is owed, under which promise, since when: two tasks of one clock are one obligation."""
+        return self.form, self.because.promise, self.because.anchored_at
+
+    @property
     def is_open(self) -> bool:
         return self.answer is None and not self.met and not self.withdrawn
 
@@ -108,7 +113,9 @@ class Owed(Generic[F]):
         ]
 
     def climbs_on_from(self, before: "Owed[F]") -> None:
-        """Who has heard of the one before does not hear again."""
+        """The same clock: its due time as it was moved, and who has heard of it does not hear again."""
+        self.due, self.owed_at = before.due, before.owed_at
+        self.because = self.because.model_copy(update={"changes": before.because.changes})
         self.rung, self.escalated_at = before.rung, before.escalated_at
 
     def fired(self, at: datetime, climbs_at: datetime | None, hops: int) -> None:

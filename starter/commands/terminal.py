@@ -154,6 +154,10 @@ def fields_of(owner: str, content: dict[str, Any], house: House) -> Iterator[tup
     for field, value in content.items():
         if isinstance(value, dict):
             yield from fields_of(owner, {f"{field}.{name}": inner for name, inner in value.items()}, house)
+        elif isinstance(value, list):
+            for item in value:
+                parts = item.items() if isinstance(item, dict) else [(field, item)]
+                yield label(owner, field, LANGUAGE), "  ".join(_said(owner, name, part, house) for name, part in parts)
         else:
             yield label(owner, field, LANGUAGE), _said(owner, field, value, house)
 

@@ -70,7 +70,7 @@ def hand_in(
     ] = None,
     data: Data = None,
 ) -> None:
-    """提交表单 · hand in a form: kefu hand-in CASE reply --as lin content=…"""
+    """提交表单 · hand in a form: kefu hand-in CASE reply --as lin content=… Several of a kind by number: survey.0.question=…"""
 
     async def act(front: Front) -> Receipt:
         actor = front.actor(by)
@@ -211,7 +211,7 @@ def show_case(view: CaseView, house: House) -> None:
         if event.submission not in shown and event.form != OPENING:
             form = str(event.form)
             model = PROCESSES[view.process].submittable.get(form)
-            for label, value in fields_of(form, in_order(model, event.content), house):
+            for label, value in fields_of(form, in_order(model, in_words(event.content, view)), house):
                 say_line(f"    {label}: {value}")
         shown.add(event.submission)
 
@@ -220,6 +220,15 @@ def in_order(model: type[BaseModel] | None, content: dict[str, Any] | None) -> d
     """The contents as the form has its fields; the ledger keeps them by name."""
     fields = list(model.model_fields) if model else []
     return dict(sorted((content or {}).items(), key=lambda item: fields.index(item[0]) if item[0] in fields else 0))
+
+
+def in_words(content: dict[str, Any] | None, view: CaseView) -> dict[str, Any] | None:
+    """The contents with the survey's questions as they are asked."""
+    asked = {question.code: getattr(question, LANGUAGE) for question in view.survey}
+    if not content or "survey" not in content:
+        return content
+    said = [{**answer, "question": asked.get(answer["question"], answer["question"])} for answer in content["survey"]]
+    return {**content, "survey": said}
 
 
 def line_of(event: TimelineEntry, people: Who) -> str:
@@ -264,4 +273,13 @@ def content_of(fields: list[str] | None, source: Any) -> dict[str, Any]:
         if not isinstance(place, dict):
             raise SystemExit(f"{field}: {say('field', 'dict_type', LANGUAGE)}")
         place[last] = value
-    return content
+    return {name: listed(value) for name, value in content.items()}
+
+
+def listed(content: Any) -> Any:
+    """What was typed as `survey.0.question=…` is a list."""
+    if not isinstance(content, dict):
+        return content
+    inner = {name: listed(value) for name, value in content.items()}
+    numbers = [str(n) for n in range(len(inner))]
+    return [inner[n] for n in numbers] if inner and set(inner) == set(numbers) else inner

@@ -108,6 +108,7 @@ async def record(
         language,
         mask=masked,
         print=None if archive else Print(by.id, front.now()),
+        attachments=await asyncio.to_thread(front.attachments.of, case, by),
     )
     return f"{view.number}.pdf", await printed(sheet.form(), sheet.as_of)
 

@@ -18,6 +18,7 @@ def masked(customer: Customer) -> Customer:
         "im": ends,
         "fax": phone,
         "address": address,
+        "company": address,
         "card_no": ends,
     }
     return customer.model_copy(
@@ -48,5 +49,5 @@ def ends(said: str) -> str:
 
 
 def address(said: str) -> str:
-    """The city, and no more."""
+    """The city, and no more; of a company as much."""
     return f"{said[:3]}{STARS}"

@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, StoreHandling
-from models.complaint.forms import Callback, Consent, Execution, Record, Reply, Solution
+from models.complaint.forms import Callback, Consent, Execution, Opinion, Record, Reply, Solution
 from models.forms import Bundle, Form, Private
 from models.organisation import Who
 from models.words import Language, choice, label, say
+from starter.attachments.cabinet import AttachmentView
+from starter.papers.course import Course
 from starter.papers.masks import masked
 from starter.shown import CaseView, TaskView, TimelineEntry
 
@@ -58,6 +60,7 @@ class Sheet:
     language: Language = "zh"
     mask: bool = False
     print: Print | None = None
+    attachments: list[AttachmentView] = field(default_factory=list)
     facts: Complaint = field(init=False)
     handed: list[Handed[Form]] = field(init=False)
 
@@ -108,6 +111,8 @@ class Sheet:
             self._part("execution", self._execution()),
             self._part("callback", self._callback()),
             self._part("verdict", self._verdict()),
+            self._part("course", self._course()),
+            self._part("attachments", self._attachments()),
             self._part("deadlines", self._deadlines()),
             self._part("approval", [*self._opinion("opinion"), self._signatures("handler", "manager")]),
         ]
@@ -120,9 +125,21 @@ class Sheet:
             self._part("matter", self._matter()),
             self._part("handling", self._handling()),
             self._part("callback", self._callback()),
+            *(
+                self._of_headquarters()
+                if any(isinstance(handed.form, Reply | Solution) for handed in self.handed)
+                else []
+            ),
+            *([self._part("verdict", self._verdict())] if any(t.form == "record" for t in self.view.tasks) else []),
+            self._part("course", self._course()),
+            self._part("attachments", self._attachments()),
             self._part("deadlines", self._deadlines()),
             self._part("signatures", [self._signatures("handler", "manager")]),
         ]
+
+    def _of_headquarters(self) -> list[dict[str, Any]]:
+        """What was done where the store wanted help, or the customer was not satisfied with the store."""
+        return [self._part("reply", self._reply()), *self._rounds(), self._part("execution", self._execution())]
 
     # Their parts
 
@@ -160,9 +177,11 @@ class Sheet:
             self._cell("customer.card_no", known.card_no or ""),
         ]
         others = [
-            self._cell(f"customer.{name}", said) for name in ("email", "im", "fax") if (said := getattr(known, name))
+            self._cell(f"customer.{name}", said)
+            for name in ("email", "im", "fax", "company", "preferred_time")
+            if (said := getattr(known, name))
         ]
-        rows = [self._pairs(*usual), *([self._pairs(*others)] if others else [])]
+        rows = [self._pairs(*usual), *(self._pairs(*others[n : n + 3]) for n in range(0, len(others), 3))]
         return rows + self._texts("complaint", known, "address", within="customer.")
 
     def _goods(self) -> list[Row]:
@@ -194,6 +213,7 @@ class Sheet:
     def _handling(self) -> list[Row]:
         done = self.facts.store_handling or StoreHandling()
         opinion = label("complaint", "store_handling.supervisor_opinion", self.language)
+        later = self._last(Opinion)  # where it did not come along
         helped = [(done.help_wanted, self._yes(True)), (not done.help_wanted, self._yes(False))]
         return [
             self._pairs(
@@ -202,7 +222,7 @@ class Sheet:
             ),
             *self._texts("complaint", done, "reply", "solution", within="store_handling.", blank=True),
             self._passage(self._say("reaction"), "", 10),
-            self._passage(opinion, done.supervisor_opinion or "", 12),
+            self._passage(opinion, done.supervisor_opinion or (later.form.content if later else ""), 12),
             self._signatures("store_sign", "supervisor_sign"),
         ]
 
@@ -216,13 +236,14 @@ class Sheet:
 
     def _rounds(self) -> Iterator[dict[str, Any]]:
         """Every proposal and what the customer said to it."""
-        consents = {_nth(handed.task): handed for handed in self._all(Consent)}
+        consents = self._all(Consent)
         solutions = self._all(Solution)
+        answers = {_round_of(said, solutions): said for said in consents}
         owed = [task for task in self.view.tasks if task.form == "solution" and task.state == "open"]
         for nth, solution in enumerate([*solutions, *([None] if owed or not solutions else [])], start=1):
             several = len(solutions) + len(owed) > 1
             name = self._say("round", n=self._ordinal(nth)) if several else self._say("solution")
-            consent = consents.get(_nth(solution.task)) if solution else None
+            consent = answers.get(nth) if solution else None
             yield self._part(name, self._round(solution, consent, nth), named=True)
 
     def _round(self, solution: Handed[Solution] | None, consent: Handed[Consent] | None, nth: int) -> list[Row]:
@@ -248,11 +269,12 @@ class Sheet:
         ]
 
     def _execution(self) -> list[Row]:
-        done = self._last(Execution)
-        return [
-            self._stamp("executed_at", "executed_by", done, "execution"),
-            *self._texts("execution", done.form if done else None, "content", blank=True),
-        ]
+        rows: list[Row] = []
+        carried_out: list[Handed[Execution] | None] = [*self._all(Execution)] or [None]
+        for done in carried_out:
+            rows.append(self._stamp("executed_at", "executed_by", done, "execution"))
+            rows += self._texts("execution", done.form if done else None, "content", blank=True)
+        return rows
 
     def _callback(self) -> list[Row]:
         rows: list[Row] = []
@@ -270,8 +292,38 @@ class Sheet:
                     ),
                 ),
                 *self._texts("callback", said, "comment"),
+                *([self._survey(said)] if said and said.survey else []),
             ]
         return rows
+
+    def _survey(self, said: Callback) -> Row:
+        """What the customer said to each question of the survey, in the words that the case was opened under."""
+        asked = {question.code: getattr(question, self.language) for question in self.view.survey}
+        lines = []
+        for answer in said.survey or ():
+            score = f"{answer.score} / 5" if answer.score is not None else None
+            yes = choice("survey", "yes", str(answer.yes).lower(), self.language) if answer.yes is not None else None
+            lines.append([asked.get(answer.question, answer.question), score or yes or str(answer.text)])
+        return self._list(("question", "answer"), (3, 2), lines)
+
+    def _course(self) -> list[Row]:
+        course = Course(self.people, self.language, self.mask, self._at)
+        back = [[self._at(self.view.opened_at), label("complaint", "earlier", self.language), "", self.facts.earlier]]
+        lines = [[self._at(at), what, by, said] for at, what, by, said in course.lines(self.view.timeline)]
+        lines = [*(back if self.facts.earlier else []), *lines]  # type: ignore[list-item]
+        return [self._list(("at", "what", "by", "said"), (2, 1.8, 1.5, 5.3), lines)] if lines else []
+
+    def _attachments(self) -> list[Row]:
+        lines = [
+            [
+                file.kind.upper(),
+                self._say("removed") if file.removed_at else " ".join(filter(None, [file.name, file.caption])),
+                self._name(file.by),
+                self._at(file.at),
+            ]
+            for file in self.attachments
+        ]
+        return [self._list(("kind", "name", "added_by", "added_at"), (1, 5, 1.8, 2.2), lines)] if lines else []
 
     def _verdict(self) -> list[Row]:
         record = self._last(Record)
@@ -424,9 +476,10 @@ class Sheet:
     def _stamp(self, at: str, by: str, handed: Handed[Any] | None, task: str) -> Row:
         """When a form was handed in, by whom, and whether in time."""
         owed = next((owed for owed in self.view.tasks if owed.task == (handed.task if handed else task)), None)
+        done_at = handed.at if handed else owed and owed.done_at  # an agreed time is an answer, too
         return self._pairs(
-            (label("complaint", at, self.language), self._at(handed.at) if handed else "", 1.25),
-            (self._say(by), self._name(handed.by) if handed else "", 1),
+            (label("complaint", at, self.language), self._at(done_at) if done_at else "", 1.25),
+            (self._say(by), self._name(handed.by if handed else owed.done_by if owed else None), 1),
             (self._say("in_time"), self._verdict_on(owed) if owed else "", 1),
         )
 
@@ -490,16 +543,16 @@ def _handed(view: CaseView) -> Iterator[Handed[Form]]:
                 yield Handed(entry.task, form, entry.by, entry.at)
 
 
-def _nth(task: str) -> int:
-    return int(task.partition("-")[2] or 1)
+def _round_of(said: Handed[Consent], solutions: list[Handed[Solution]]) -> int:
+    """Which proposal the customer spoke of: the last one before."""
+    return sum(solution.at <= said.at for solution in solutions)
 
 
-def _place(task: TaskView) -> tuple[int, int, int]:
-    """Tasks in the order of the process; proposals and answers by their rounds."""
+def _place(task: TaskView) -> tuple[int, datetime]:
+    """Tasks in the order of the process; proposals and what the customer said to them as they came."""
     forms = [form.form for form in COMPLAINT.forms]
     place = forms.index(task.form) if task.form in forms else len(forms)
-    first = forms.index("solution")
-    return (first, _nth(task.task), place) if task.form in ("solution", "consent") else (place, 0, 0)
+    return forms.index("solution") if task.form == "consent" else place, task.done_at or task.due_at
 
 
 def _letters(row: Any) -> int:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from models.organisation import Who
 from models.tables import NoticeRow
 from models.words import Language, say
+from starter.access import CAN_BE_ASKED
 
 INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
 """Names under which the ledger's documents hold instants, UTC."""
@@ -42,6 +43,11 @@ def sentence(row: NoticeRow, number: str | None, language: Language, people: Who
             for owner, (due, overdue) in row.data["owners"].items()
         )
         values["owners"] = SEPARATOR[language].join(shares)
+    hears = people.person(row.person)
+    if row.what == "task" and hears and hears.role in CAN_BE_ASKED:  # who works here seldom is told how
+        form, case = str(row.task).partition("-")[0], str(row.case_id)
+        values |= {"case": case, "process": case.rpartition("-")[0], "code": form}
+        return say("notice", "asked", language, **values)
     return say("notice", row.what, language, **values)
 
 
