@@ -60,6 +60,8 @@ def _found(section: str, *codes: str) -> list[str]:
 def _named(name: str, value: str, language: Language) -> str:
     if name == "role":
         return say("role", value, language)
+    if name == "remedy":
+        return choice("", name, value, language)
     if name in ("form", "task", "before"):
         form, _, nth = value.partition("-")
         return say("form", form, language) + (f"（{nth}）" if nth else "")

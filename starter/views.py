@@ -91,15 +91,21 @@ class Views:
                 select(SubmissionRow).where(SubmissionRow.case_id == id).order_by(col(SubmissionRow.recorded_at))
             )
         )
-        content = {sent.id: self._content(sent) for sent in submissions}
         opening = next(sent for sent in submissions if sent.form == OPENING)
         of_case = select(TaskRow).where(TaskRow.case_id == id).order_by(col(TaskRow.due_at), col(TaskRow.key))
         tasks = list(self._session.exec(of_case))
+        timeline = list(self._session.exec(select(EventRow).where(EventRow.case_id == id).order_by(col(EventRow.id))))
+        if not self._reader.may_see(row.store, row.region):
+            tasks = [task for task in tasks if task.owner == self._reader.id]
+            timeline = _of_tasks(timeline, {task.key for task in tasks})
+            known = {opening.id, *(event.submission for event in timeline)}
+            submissions = [sent for sent in submissions if sent.id in known or sent.by == self._reader.id]
+        content = {sent.id: self._content(sent) for sent in submissions}
         return CaseView(
             **self._summary(row, any(sent.state == "pending" for sent in submissions)),
             facts=content[opening.id],
             tasks=self._tasks(tasks),
-            timeline=self._timeline(id, tasks, submissions, {**content, opening.id: None}),
+            timeline=self._timeline(timeline, tasks, submissions, {**content, opening.id: None}),
             survey=[QuestionView(**question) for question in row.promises.get("terms", {}).get("survey", ())],
             pending=[self._submission(sent) for sent in submissions if sent.state == "pending"],
         )
@@ -154,7 +160,9 @@ class Views:
         """Tasks, the soonest due first. Invalid for an owner that nobody is or was."""
         query = select(TaskRow).where(col(TaskRow.by_itself).is_(False))
         query = query.order_by(col(TaskRow.due_at), col(TaskRow.case_id), col(TaskRow.key))
-        query = query.where(col(TaskRow.case_id).in_(select(CaseRow.id).where(access.visible(self._reader))))
+        in_his_cases = col(TaskRow.case_id).in_(select(CaseRow.id).where(access.whole(self._reader)))
+        asked = self._reader.role in access.CAN_BE_ASKED
+        query = query.where(in_his_cases | (col(TaskRow.owner) == self._reader.id) if asked else in_his_cases)
         if owner:
             self._check_owner(owner)
             query = query.where(TaskRow.owner == owner)
@@ -219,8 +227,13 @@ class Views:
             raise Invalid([FieldError(field="owner", code="unknown_owner", values={"known": ", ".join(able)})])
 
     def _timeline(
-        self, case: str, tasks: list[TaskRow], submissions: list[SubmissionRow], content: Mapping[str, Any]
+        self,
+        events: list[EventRow],
+        tasks: list[TaskRow],
+        submissions: list[SubmissionRow],
+        content: Mapping[str, Any],
     ) -> list[TimelineEntry]:
+        case = submissions[0].case_id
         due = {row.key: row.due_at for row in tasks}
         forms = {sent.id: sent.form for sent in submissions}
         told: dict[str, list[str]] = {}
@@ -228,7 +241,6 @@ class Views:
             select(NoticeRow).where(NoticeRow.case_id == case).order_by(col(NoticeRow.id))
         ):
             told.setdefault(notice.key.replace(f"{case}/", "rung/"), []).append(notice.person)
-        events = self._session.exec(select(EventRow).where(EventRow.case_id == case).order_by(col(EventRow.id)))
         return [
             TimelineEntry(
                 at=self._here(event.at),
@@ -379,3 +391,8 @@ class Views:
             else self._local(value)
             for name, value in document.items()
         }
+
+
+def _of_tasks(events: list[EventRow], tasks: set[str]) -> list[EventRow]:
+    """What concerns some tasks of a case, its opening and its end."""
+    return [event for event in events if event.task in tasks or event.kind in ("opened", "archived")]

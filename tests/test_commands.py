@@ -160,6 +160,13 @@ async def test_who_is_asked_is_told_how_to_answer_and_what_he_types_is_taken(off
     assert "协助事项: 同批次还有吗" in shown
     assert "羽绒服穿了两次就跑绒" in shown
     assert "张小红" not in shown
+    await office.hand_in(case, "ask_department", department="store", store="SH02", question="别店还有吗")
+    await office.hand_in(case, "assist", by="oa-sh02", answer="还有两件")
+    for words in (("show", case), ("tasks",)):
+        narrow = (await kefu(*words, "--as", "shang")).output
+        assert "部门答复" in narrow
+        for others in ("别店还有吗", "还有两件", "五角场店", "解决方案", "林晓"):
+            assert others not in narrow.replace("登记  林晓", ""), (words, others)
     await kefu("hand-in", case, "assist", "--as", "shang", "answer=没有")
     await office.relay.deliver(case)
     assert office.tasks(case)["assist"].done_by == "shang"

@@ -486,7 +486,7 @@ async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(of
             "已回函市监局",
         ),
         *("新衣已寄出", "已登门致歉", "对回复的及时性是否满意4/5", "问题是否已经解决是", "还有什么建议请快一点"),
-        *("腋下起球.jpg顾客的照片", "JPG"),
+        *("腋下起球.jpg顾客的照片", "JPG", "回访人（即方案提出人）"),
     ):
         assert squeezed(held) in said, held
     assert said.count("✓是") == 2, "what the customer agreed to the second time is there too"

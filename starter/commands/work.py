@@ -184,7 +184,7 @@ def title_of(case: CaseSummary | TaskView, people: Who) -> str:
 
 def cells_of(task: TaskView, people: Who) -> list[str]:
     state = word("overdue") if task.overdue and task.state == "open" else word(task.state)
-    if task.state == "open" and not task.possible:
+    if task.state == "open" and not task.possible and not task.by_itself:
         state += f" · {word('not_possible')}"
     return [form_word(task.task), people.name(task.owner), f"{task.due_at:%Y-%m-%d %H:%M}", state]
 
@@ -237,7 +237,8 @@ def line_of(event: TimelineEntry, people: Who) -> str:
     who = people.name(event.by) if event.by and event.kind not in ("owed", "told") else ""
     late = say("screen", "late", LANGUAGE, span=span(event.late)) if event.late else ""
     told = "→ " + "、".join(people.name(person) for person in event.told) if event.told else ""
-    said = (f"{event.at:%m-%d %H:%M}", f"{say('event', event.kind, LANGUAGE)} {task}".strip(), who, late, told)
+    kind = f"noted_{event.data['what']}" if event.kind == "noted" else event.kind
+    said = (f"{event.at:%m-%d %H:%M}", f"{say('event', kind, LANGUAGE)} {task}".strip(), who, late, told)
     return "  ".join(part for part in said if part)
 
 

@@ -279,11 +279,19 @@ class Sheet:
     def _callback(self) -> list[Row]:
         rows: list[Row] = []
         calls: list[Handed[Callback] | None] = [*self._all(Callback)] or [None]
+        solvers = {
+            solution.by for solution in self._all(Solution)
+        }  # who is not to call, or the record says so (5.2 E25)
         for called in calls:
             said = called.form if called else None
             satisfied = [(said is not None and said.satisfaction == n, str(n)) for n in range(1, 6)]
             rows += [
-                self._stamp("called_back_at", "called_back_by", called, "callback"),
+                self._stamp(
+                    "called_back_at",
+                    "called_back_by" if not called or called.by not in solvers else "called_back_by_solver",
+                    called,
+                    "callback",
+                ),
                 self._pairs(
                     self._cell("outcome", self._choice("outcome", said.outcome) if said else "", 1),
                     self._cell("satisfaction", satisfied, 1.35),
