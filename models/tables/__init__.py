@@ -24,6 +24,15 @@ from models.tables.shelf import (
     LibraryWordRow,
     SearchRow,
 )
+from models.tables.visits import (
+    DayRevisionRow,
+    DayRow,
+    PlanVersionRow,
+    VisitCallRow,
+    VisitFinderRow,
+    VisitListRow,
+    VisitRow,
+)
 from models.tables.watch import AlarmRow, WatchRow
 
 __all__ = [
@@ -50,5 +59,12 @@ __all__ = [
     "SearchRow",
     "SubmissionRow",
     "TaskRow",
+    "DayRevisionRow",
+    "DayRow",
+    "PlanVersionRow",
+    "VisitCallRow",
+    "VisitFinderRow",
+    "VisitListRow",
+    "VisitRow",
     "WatchRow",
 ]
