@@ -72,6 +72,9 @@ class VisitRow(SQLModel, table=True):
     """Of a churned member: why, as he says."""
     won: str | None = None
     """Of a churned member: `back`, `lost` or `open`."""
+    reached: bool = False
+    on_time: bool = False
+    """Whether its outcome came by the end of the planned day."""
     done_at: datetime | None = None
     done_by: str | None = None
     complaint: str | None = Field(default=None, foreign_key="cases.id", index=True)

@@ -1,5 +1,6 @@
 """Planned visits (handbook 6.3): a store's plan for a month, the calls of its lists, and the month at headquarters."""
 
+from models.calendar import Daily
 from models.tasks import Process
 from models.visits.facts import PlanIntake, VisitMonth, VisitMonthIntake, VisitPlan
 from models.visits.forms import (
@@ -20,6 +21,7 @@ VISIT_PLAN = Process(
     promises=VisitPlanPromises,
     forms=(),
     sent=(Deliver, Progress, StoreClosed, CloseMonth),
+    opens=Daily(),
 )
 """One for every store and month. What comes to it comes through the doors of the visits, which write the lines with it."""
 
@@ -30,5 +32,6 @@ VISIT_MONTH = Process(
     promises=VisitMonthPromises,
     forms=(),
     sent=(Consolidate, Appended, HandReport),
+    opens=Daily(),
 )
 """One for every month: the stores' plans in one, and how it went."""
