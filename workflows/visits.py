@@ -39,11 +39,10 @@ class VisitPlanWorkflow(Desk):
     async def run(self, opened: Opened[VisitPlan, VisitPlanPromises]) -> None:
         """By the 28th the store says whom it visits next month; then every caller's list of every day is owed, until the month is closed."""
         self.promises = opened.promises
+        month, plan = opened.case, self.promises.reminding(opened.case.reminded_earlier)
         async with self.until_ended(opened):
-            await self.ask(Role.STORE, Plan, self.promises.plan, since=opened.case.asked_at)
-            await self.owe(
-                Role.STORE, Visits, self.promises.visits, since=opened.case.begins_at, by_itself=True
-            )
+            await self.ask(Role.STORE, Plan, plan, since=month.asked_at)
+            await self.owe(Role.STORE, Visits, self.promises.visits, since=month.begins_at, by_itself=True)
 
     def follow(self, form: Form) -> None:
         match form:

@@ -38,6 +38,8 @@ class VisitPlan(Case):
     asked_at: Instant
     """The beginning of the month before."""
     begins_at: Instant
+    reminded_earlier: int = Field(default=0, ge=0, le=31)
+    """Days that the reminder of the plan comes before the policy's, so as to come on a working day."""
 
     @property
     def store_code(self) -> str | None:

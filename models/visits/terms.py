@@ -1,7 +1,7 @@
 """The promises of the visits, and what must hold between them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -29,6 +29,14 @@ class VisitPlanPromises(BaseModel):
     calls: Promise
     visits: Promise
     terms: VisitPlanTerms = VisitPlanTerms()
+
+    def reminding(self, earlier: int) -> Promise:
+        """The promise of the plan, its reminder so many days earlier."""
+        ladder = tuple(
+            rung._replace(after=rung.after - timedelta(days=earlier)) if rung.is_reminder else rung
+            for rung in self.plan.ladder
+        )
+        return self.plan.model_copy(update={"ladder": ladder})
 
 
 class VisitMonthPromises(BaseModel):

@@ -20,7 +20,8 @@ class Lists:
         self._session = session
         self._case = case
         self._house = house
-        self._live = set(self._open_numbers())
+        self._before = set(self._open_numbers())
+        self._live = set(self._before)
 
     def of(self, caller: str, day: date) -> int:
         """The number of the list that a line of this caller and day is on: one that is still open, or a new one."""
@@ -50,7 +51,7 @@ class Lists:
     @property
     def changed(self) -> bool:
         """Whether other lists are open than when this began."""
-        return set(self._open_numbers()) != self._live
+        return set(self._open_numbers()) != self._before
 
     def _open_numbers(self) -> list[int]:
         query = select(VisitRow.list_nth).where(VisitRow.case_id == self._case, VisitRow.state == "planned").distinct()

@@ -222,7 +222,9 @@ class Plans:
         """Lines that are as they were stay, with their outcomes; what is not in the plan any more is dropped; the rest is new."""
         standing = select(VisitRow).where(VisitRow.case_id == case.id, VisitRow.state != "dropped")
         before = {row.id: (row, whom.line_of(self._keys, row)) for row in self._session.exec(standing)}
-        done = {(Whom(line, row.member_id).identity, row.purpose) for row, line in before.values() if row.state == "done"}
+        done = {
+            (Whom(line, row.member_id).identity, row.purpose) for row, line in before.values() if row.state == "done"
+        }
         kept: set[str] = {row.id for row, _ in before.values() if row.state == "done"}
         new = []
         for about in people:
