@@ -31,6 +31,7 @@ from starter.papers import doors as papers
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
 from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
 from starter.submissions import Receipt
+from starter.visits import doors as visits
 from starter.watching import metrics
 from workflows import PROCESSES
 
@@ -98,6 +99,7 @@ def build(front: Front) -> FastAPI:
     attachment_doors.add_to(router, front.attachments, who)
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
+    visits.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])

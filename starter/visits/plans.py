@@ -3,18 +3,18 @@
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from activities.keys import KeyRing
 from activities.ledger import locked, unsealed
 from models import policy
 from models.forms import LEDGER, FieldError, Private, Text
 from models.people import CALENDAR, Person, Role
-from models.tables import CaseRow, PlanVersionRow, SubmissionRow, VisitListRow, VisitRow
+from models.tables import CaseRow, PlanVersionRow, SubmissionRow, VisitRow
 from models.visits import VISIT_MONTH, VISIT_PLAN
 from models.visits.facts import PlanIntake, PlannedVisit
 from models.visits.forms import CALLERS, Appended, Deliver
@@ -26,6 +26,7 @@ from starter.submissions import Receipt, Submissions
 from starter.visits import whom
 from starter.visits.lists import Lists
 from starter.visits.opening import facts_of
+from starter.visits.submitted import closing, consolidated_at
 from starter.visits.whom import Whom
 
 Source = Literal["api", "workbook"]
@@ -78,7 +79,7 @@ class Plans:
         case = self._case(month, store)
         if known := self._known(case, sent, key):
             return known
-        if case.state != "open":
+        if case.state != "open" or self._session.get(SubmissionRow, closing(case.id)):
             raise Conflict("plan_closed", month=month, store=store)
         people = self._checked(month, store, sent)
         last = self._last(case.id)
@@ -230,7 +231,7 @@ class Plans:
         for about in people:
             if (about.identity, about.line.purpose) in done:
                 continue
-            same = next((id for id, (_, line) in before.items() if id not in kept and line == about.line), None)
+            same = next((one for one, (_, line) in before.items() if one not in kept and line == about.line), None)
             if same:
                 kept.add(same)
             else:
@@ -244,11 +245,11 @@ class Plans:
         case.keys = self._keys.noted(case.keys)
 
     def _add(self, case: CaseRow, region: str, version: int, about: Whom, lists: Lists) -> None:
-        line, id = about.line, f"v{secrets.token_hex(5)}"
+        line, visit = about.line, f"v{secrets.token_hex(5)}"
         caller = line.caller or self._by.id
         complete = line.purpose != "after_sale" or bool(line.goods and line.purchased_on)
         row = VisitRow(
-            id=id,
+            id=visit,
             case_id=case.id,
             month=month_of(line.planned_on),
             store=case.store or "",
@@ -263,19 +264,11 @@ class Plans:
             list_nth=lists.of(caller, line.planned_on),
             member_id=about.member,
             complete=complete,
-            sealed=whom.seal(self._keys, id, line),
+            sealed=whom.seal(self._keys, visit, line),
         )
         self._session.add(row)
         self._session.flush()
-        self._session.add_all(whom.finders(self._keys, id, line))
-
-
-def consolidated_at(session: Session, month_case: str) -> datetime | None:
-    """When a month's plans were consolidated: from the recording on, whoever has decided it yet."""
-    query = select(func.min(SubmissionRow.recorded_at)).where(
-        SubmissionRow.case_id == month_case, SubmissionRow.form == "consolidate", SubmissionRow.state != "refused"
-    )
-    return session.exec(query).one()
+        self._session.add_all(whom.finders(self._keys, visit, line))
 
 
 def lines_of(session: Session, keys: KeyRing, version: PlanVersionRow) -> list[dict[str, Any]]:
@@ -291,11 +284,3 @@ def _phone(line: PlannedVisit) -> list[FieldError]:
     except Invalid as error:
         return [FieldError(field="phone", code=error.errors[0].code)]
     return []
-
-
-def day_of(now: datetime, house: House) -> date:
-    return now.astimezone(house.calendar).date()
-
-
-def lists_of(session: Session, case: str) -> list[VisitListRow]:
-    return list(session.exec(select(VisitListRow).where(VisitListRow.case_id == case).order_by(col(VisitListRow.nth))))

@@ -1,9 +1,10 @@
 """Whom a line of a plan is about: a member or not, what is known of him, and what speaks against calling him."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -61,9 +62,9 @@ def member_of(session: Session, keys: KeyRing, line: PlannedVisit) -> MemberRow 
 
 
 def _spellings(kind: str, said: str) -> list[str]:
-    """As it is filed: in its normal form; a member's number also as it was typed."""
-    spelt = [normalised(kind, said), *([said.strip(), folded(said).strip()] if kind == "number" else [])]
-    return list(dict.fromkeys(one for one in spelt if one))
+    """As it is filed: in its normal form."""
+    spelt = re.sub(r"[\W_]", "", folded(said)).upper() if kind == "number" else normalised(kind, said)
+    return [spelt] if spelt else []
 
 
 def is_theirs(people: Directory, member: MemberRow, store: str) -> bool:
@@ -161,7 +162,3 @@ def is_churned(member: MemberRow, bought: datetime | None, today: date, zone: Zo
     if bought is not None:
         return bought < since
     return member.joined_on is not None and begins(member.joined_on, zone) < since
-
-
-def tomorrow(day: date) -> date:
-    return day + timedelta(days=1)
