@@ -18,6 +18,7 @@ from starter import access
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
 from starter.refusals import Conflict, Invalid, NotFound
 from starter.shown import CaseSummary, CaseView, NoticeView, RungView, SubmissionView, TaskView, TimelineEntry
+from starter.visits import notices
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
 SHOWN_TO_THE_ASKED = ("assist", "answer")
@@ -244,7 +245,9 @@ class Views:
         )
 
     def _text(self, row: NoticeRow, number: str | None, language: Language) -> str:
+        sentence, of_visits = notices.said(self._session, row)
         values = {
+            **of_visits,
             "number": number,
             "form": row.task or row.data.get("form", ""),
             **row.data.get("values", {}),
@@ -256,7 +259,7 @@ class Views:
         if row.what == "refused":
             reason = spoken(row.data["values"], self._zone)
             values["reason"] = say("refusal", row.data["code"], language, **reason)
-        return say("notice", row.what, language, **values)
+        return say("notice", sentence, language, **values)
 
     def _may_read(self, case: CaseRow) -> bool:
         return self._reader.may_see(case.store, case.region) or access.is_asked(self._session, self._reader, case.id)

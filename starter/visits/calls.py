@@ -18,7 +18,7 @@ from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, Customer, Goods, Reached
 from models.forms import LEDGER, Code, FieldError, Private, Text
 from models.people import Person
-from models.tables import CaseRow, SubmissionRow, VisitCallRow, VisitRow
+from models.tables import CaseRow, VisitCallRow, VisitRow
 from models.visits import VISIT_PLAN
 from models.visits.facts import Method, PlannedVisit
 from models.visits.forms import CALLERS, Progress
@@ -28,7 +28,7 @@ from starter.refusals import Conflict, Forbidden, Invalid, NotFound
 from starter.submissions import Submissions
 from starter.visits import whom
 from starter.visits.lists import Lists
-from starter.visits.submitted import closing
+from starter.visits.submitted import is_over
 
 SPOKEN_TO = ("satisfied", "partly_satisfied", "dissatisfied")
 AGAIN = ("unreachable", "rescheduled")
@@ -176,7 +176,7 @@ class Calls:
             raise Conflict(f"visit_{row.state}", visit=row.id)
 
     def _check_month(self, row: VisitRow, case: CaseRow) -> None:
-        if case.state != "open" or self._session.get(SubmissionRow, closing(case.id)):
+        if is_over(self._session, case):
             raise Conflict("visits_closed", month=row.month)
 
     def _check_nothing_holds(self, line: PlannedVisit) -> None:

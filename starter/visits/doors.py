@@ -24,8 +24,8 @@ from starter.visits.shown import (
     Lists,
     MonthView,
     PlanView,
-    Visits,
     VisitQuery,
+    Visits,
     VisitViews,
     WholeVisit,
 )

@@ -26,7 +26,7 @@ from starter.submissions import Receipt, Submissions
 from starter.visits import whom
 from starter.visits.lists import Lists
 from starter.visits.opening import facts_of
-from starter.visits.submitted import closing, consolidated_at
+from starter.visits.submitted import consolidated_at, is_over
 from starter.visits.whom import Whom
 
 Source = Literal["api", "workbook"]
@@ -79,7 +79,7 @@ class Plans:
         case = self._case(month, store)
         if known := self._known(case, sent, key):
             return known
-        if case.state != "open" or self._session.get(SubmissionRow, closing(case.id)):
+        if is_over(self._session, case):
             raise Conflict("plan_closed", month=month, store=store)
         people = self._checked(month, store, sent)
         last = self._last(case.id)

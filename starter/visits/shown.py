@@ -8,7 +8,7 @@ from sqlalchemy import String, case, cast, literal
 from sqlmodel import col, func, select
 
 from models.complaint.facts import Customer
-from models.forms import Code
+from models.forms import Code, FieldError
 from models.people import Person, Role
 from models.tables import PlanVersionRow, TaskRow, VisitCallRow, VisitListRow, VisitRow
 from models.visits.facts import Purpose
@@ -266,9 +266,9 @@ class VisitViews(Views):
                 col(VisitListRow.case_id).in_(select(VisitRow.case_id).where(VisitRow.month == wanted.month))
             )
         if wanted.cursor:
-            day, case, nth = read_cursor(wanted.cursor, 3)
-            later = (col(VisitListRow.case_id) > case) | (
-                (col(VisitListRow.case_id) == case) & (col(VisitListRow.nth) > _whole(nth))
+            day, of, nth = read_cursor(wanted.cursor, 3)
+            later = (col(VisitListRow.case_id) > of) | (
+                (col(VisitListRow.case_id) == of) & (col(VisitListRow.nth) > _whole(nth))
             )
             query = query.where((col(VisitListRow.day) > _day(day)) | ((col(VisitListRow.day) == _day(day)) & later))
         page = self._page(
@@ -283,8 +283,8 @@ class VisitViews(Views):
             col(VisitRow.case_id).in_(cases), VisitRow.state != "dropped"
         )
         grouped = grouped.group_by(col(VisitRow.case_id), col(VisitRow.list_nth), col(VisitRow.state))
-        for case, nth, state, count in self._session.exec(grouped):
-            counted.setdefault((case, nth), {})[state] = count
+        for of, nth, state, count in self._session.exec(grouped):
+            counted.setdefault((of, nth), {})[state] = count
         found = []
         for row, task, store in rows:
             states = counted.get((row.case_id, row.nth), {})
@@ -310,20 +310,20 @@ class VisitViews(Views):
     # Plans and months
 
     def plan(self, month: Month, store: str) -> PlanView:
-        case = next((row for row in plans_of(self._session, month) if row.store == store), None)
-        if case is None or not self._reader.may_see(case.store, case.region):
+        row = next((row for row in plans_of(self._session, month) if row.store == store), None)
+        if row is None or not self._reader.may_see(row.store, row.region):
             raise NotFound("no_such_plan", month=month, store=store)
-        query = select(PlanVersionRow).where(PlanVersionRow.case_id == case.id).order_by(col(PlanVersionRow.nth))
+        query = select(PlanVersionRow).where(PlanVersionRow.case_id == row.id).order_by(col(PlanVersionRow.nth))
         versions = list(self._session.exec(query))
-        task = self._session.get(TaskRow, (case.id, "plan"))
+        task = self._session.get(TaskRow, (row.id, "plan"))
         last = versions[-1] if versions else None
         return PlanView(
-            case=case.id,
-            number=case.number,
+            case=row.id,
+            number=row.number,
             month=month,
             store=store,
-            state=case.state,  # type: ignore[arg-type]
-            closed_because=case.closed_because,
+            state=row.state,
+            closed_because=row.closed_because,
             due_at=self._here(task.due_at) if task else None,
             delivered=bool(versions),
             overdue=bool(task and task.due_at < (versions[0].at if versions else self._now)),
@@ -331,19 +331,19 @@ class VisitViews(Views):
             lines=last.lines if last else 0,
             versions=[
                 PlanVersionView(
-                    version=row.nth,
-                    at=self._here(row.at),
-                    **row.model_dump(include={"kind", "by", "nil", "lines", "source"}),
+                    version=one.nth,
+                    at=self._here(one.at),
+                    **one.model_dump(include={"kind", "by", "nil", "lines", "source"}),
                 )
-                for row in versions
+                for one in versions
             ],
         )
 
     def month(self, month: Month) -> MonthView:
         if self._reader.role in (Role.STORE, Role.SUPERVISOR):
             raise Forbidden("may_not_read")
-        case = month_case(self._session, month)
-        if case is None:
+        found = month_case(self._session, month)
+        if found is None:
             raise NotFound("no_such_month", month=month)
         plans = plans_of(self._session, month)
         delivered = delivered_in(self._session, month)
@@ -353,10 +353,10 @@ class VisitViews(Views):
         lines = self._session.exec(select(func.count()).where(*standing)).one()
         incomplete = select(VisitRow.id).where(*standing, col(VisitRow.complete).is_(False)).order_by(col(VisitRow.id))
         return MonthView(
-            case=case.id,
+            case=found.id,
             month=month,
-            state=case.state,  # type: ignore[arg-type]
-            consolidated_at=self._here(consolidated_at(self._session, case.id)),
+            state=found.state,
+            consolidated_at=self._here(consolidated_at(self._session, found.id)),
             delivered=sorted(plan.store or "" for plan in plans if plan.id in delivered),
             missing=sorted(plan.store or "" for plan in plans if plan.id not in delivered),
             nil=sorted(store for store, row in last.items() if row.nil),
@@ -397,7 +397,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise Invalid([]) from error
+        raise Invalid([FieldError(field="cursor", code="bad_cursor")]) from error
 
 
 def _whole(text: str) -> int:

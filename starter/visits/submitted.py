@@ -24,6 +24,11 @@ def closing(case: str) -> str:
     return f"close-{case}"
 
 
+def is_over(session: Session, case: CaseRow) -> bool:
+    """Whether a plan is closed, or will be as soon as its case hears of it."""
+    return case.state != "open" or session.get(SubmissionRow, closing(case.id)) is not None
+
+
 def month_case(session: Session, month: Month) -> CaseRow | None:
     return session.exec(select(CaseRow).where(CaseRow.process == VISIT_MONTH.name, CaseRow.number == month)).first()
 
