@@ -32,6 +32,7 @@ from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
 from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
 from starter.submissions import Receipt
 from starter.visits import doors as visits
+from starter.visits import papers as visit_papers
 from starter.watching import metrics
 from workflows import PROCESSES
 
@@ -99,6 +100,7 @@ def build(front: Front) -> FastAPI:
     attachment_doors.add_to(router, front.attachments, who)
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
+    visit_papers.add_routes(router, front, who)
     visits.add_routes(router, front, who)
     app.include_router(router)
 

@@ -48,6 +48,23 @@ class Views:
         self._now = now
         self._people = people
 
+    @property
+    def session(self) -> Session:
+        """For rooms with rows of their own."""
+        return self._session
+
+    @property
+    def now(self) -> datetime:
+        return self._now
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return self._zone
+
+    @property
+    def people(self) -> Directory:
+        return self._people
+
     def find(self, name: str) -> str:
         """The id of the case that a reader means by its id or business number. Conflict where that is several cases."""
         numbered = [] if self._session.get(CaseRow, name) else self._numbered(name)

@@ -10,7 +10,7 @@ from sqlmodel import col, func, select
 from models.complaint.facts import Customer
 from models.forms import Code, FieldError
 from models.people import Person, Role
-from models.tables import PlanVersionRow, TaskRow, VisitCallRow, VisitListRow, VisitRow
+from models.tables import MemberRow, PlanVersionRow, TaskRow, VisitCallRow, VisitListRow, VisitRow
 from models.visits.facts import Purpose
 from models.visits.months import Month
 from models.words import Language, say
@@ -175,6 +175,10 @@ class VisitViews(Views):
         vars(self).update(vars(views))
         if self._reader.role not in MAY_SEE_VISITS:
             raise Forbidden("may_not_read")
+
+    def record(self, member: MemberRow) -> dict[str, Any]:
+        """All that is known of a member."""
+        return whom.record_of(member, self._keys)
 
     # Lines
 
