@@ -289,7 +289,7 @@ class Views:
         case = self._session.get_one(CaseRow, row.case_id)
         content = unsealed(row, self._keys)
         if self._reader.may_see(case.store, case.region):
-            return content
+            return content if self._reader.role in notices.SEES_NAMES else notices.without_names(row.form, content)
         if row.form == OPENING:
             return {name: value for name, value in content.items() if name not in HIDDEN_FROM_THE_ASKED}
         return content if row.form in SHOWN_TO_THE_ASKED else None

@@ -31,9 +31,9 @@ def test_every_promise_is_in_the_policy_with_its_basis(process: Process):
     assert [promise.name for promise in promises if not promise.basis] == []
 
 
-NOT_LATE_BY_PEOPLE = {"completion"}
+NOT_LATE_BY_PEOPLE = {"completion", "visits"}
 ASKED_ABOVE = {"decision", "sign_off"}
-ASKED_ELSEWHERE = {"answer", "opinion", "supplement"}
+ASKED_ELSEWHERE = {"answer", "opinion", "supplement", "plan"}
 
 
 @every_process

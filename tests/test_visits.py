@@ -4,9 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from models.tables import VisitRow
 from tests.office import Office
-from tests.visiting import Visiting, add_member, at, day, line, next_month_like
+from tests.visiting import Visiting, at, day, line, next_month_like
 
 
 @pytest.fixture

@@ -154,6 +154,8 @@ def fields_of(owner: str, content: dict[str, Any], house: House) -> Iterator[tup
     for field, value in content.items():
         if isinstance(value, dict):
             yield from fields_of(owner, {f"{field}.{name}": inner for name, inner in value.items()}, house)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield label(owner, field, LANGUAGE), str(len(value))  # a list of its own screen
         else:
             yield label(owner, field, LANGUAGE), _said(owner, field, value, house)
 

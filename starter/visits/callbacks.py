@@ -107,10 +107,11 @@ class CallbackViews(VisitViews):
         records = self._records(wanted, number)
         query = select(records).order_by(records.c.at.desc(), records.c.id, records.c.nth)
         if wanted.cursor:
-            at, id, nth = read_cursor(wanted.cursor, 3)
+            at, last_id, nth = read_cursor(wanted.cursor, 3)
             instant = instant_of(at)
             same = (records.c.at == instant) & (
-                (records.c.id > id) | ((records.c.id == id) & (records.c.nth > int(nth) if nth.isdecimal() else False))
+                (records.c.id > last_id)
+                | ((records.c.id == last_id) & (records.c.nth > int(nth) if nth.isdecimal() else False))
             )
             query = query.where((records.c.at < instant) | same)
         rows = list(self._session.exec(query.limit(wanted.limit + 1)))
@@ -141,8 +142,9 @@ class CallbackViews(VisitViews):
 
     def _of_cases(self, wanted: CallbackQuery, number: tuple[Kind, str] | None) -> Any:
         outcome = col(SubmissionRow.outline)["outcome"].as_string()
+        columns: Any = select
         query = (
-            select(
+            columns(
                 literal("callback").label("kind"),
                 col(CaseRow.id).label("id"),
                 literal(0).label("nth"),
@@ -165,7 +167,8 @@ class CallbackViews(VisitViews):
         return query
 
     def _of_visits(self, wanted: CallbackQuery, number: tuple[Kind, str] | None) -> Any:
-        query = select(
+        columns: Any = select
+        query = columns(
             literal("visit").label("kind"),
             col(VisitRow.id).label("id"),
             col(VisitCallRow.nth).label("nth"),

@@ -92,7 +92,7 @@ class MonthBooks(VisitViews):
         rates = ("rate_done", "rate_on_time", "rate_reached", "rate_satisfied", "satisfaction")
         heads = [say("visit", name, language) for name in ("store", "region", *WHAT, *rates)]
         stores = self._stores()
-        query = select(VisitRow).where(VisitRow.month == month, VisitRow.state != "dropped")
+        query: Any = select(VisitRow).where(VisitRow.month == month, VisitRow.state != "dropped")
         if stores is not None:
             query = query.where(col(VisitRow.store).in_(stores))
         counted = {

@@ -5,10 +5,20 @@ from typing import Any
 
 from sqlmodel import Session, col, func, or_, select
 
+from models.people import Role
 from models.tables import CaseRow, NoticeRow, SubmissionRow, VisitListRow, VisitRow
+from models.visits.forms import Deliver
 
 OF_A_LIST = ("task", "reminder", "overdue", "breached")
 OF_A_MONTH = {"plans_missing": "missing", "plan_appended": "appended", "visits_reported": "planned"}
+
+SEES_NAMES = (Role.STORE, Role.SPECIALIST, Role.MANAGER)
+"""Who calls, or answers for the calls."""
+
+
+def without_names(form: str, content: dict[str, Any]) -> dict[str, Any]:
+    """What was sent to a case, for who need not know the customers of a plan."""
+    return {name: said for name, said in content.items() if form != Deliver.form or name != "lines"}
 
 
 def said(session: Session, row: NoticeRow) -> tuple[str, Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from models.visits.months import begins
 from models.words import Language, label, say
 from starter.refusals import Invalid, field_errors
 from starter.spreadsheets.columns import Leaf, Names, Unreadable, leaves_in, value_of
-from starter.spreadsheets.sheets import CannotImport, Record, Sheet
+from starter.spreadsheets.sheets import Record, Sheet
 from starter.visits import whom
 from starter.visits.books import Sheet as Page
 from starter.visits.books import book
@@ -213,4 +213,5 @@ def in_words(error: Invalid, language: Language) -> Iterator[str]:
         yield f"{where}: {reason}"
 
 
-__all__ = ["CannotImport", "Read", "by_row", "churned", "in_words", "names", "offered", "read", "template"]
+def label_of(field: str, language: Language) -> str:
+    return label(OWNER, field, language)

@@ -21,10 +21,10 @@ from starter.views import Views
 from starter.visits import whom
 from starter.visits.calls import said_in
 from starter.visits.figures import WHAT, What
+from starter.visits.notices import SEES_NAMES
 from starter.visits.submitted import consolidated_at, delivered_in, month_case, plans_of
 
 MAY_SEE_VISITS = (Role.STORE, Role.SUPERVISOR, Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR)
-SEES_NAMES = (Role.STORE, Role.SPECIALIST, Role.MANAGER)
 State = Literal["planned", "held", "done", "dropped"]
 
 
