@@ -185,8 +185,10 @@ def month(name: OfMonth, by: As, file: Into = None, data: Data = None) -> None:
     async def act(front: Front) -> tuple[MonthView, bytes | None]:
         actor, wanted = front.actor(by), _month(name)
         view = await front.look(actor, lambda views: VisitViews(views).month(wanted))
-        made = file and await front.look(actor, lambda views: MonthBooks(views).plan_workbook(wanted, LANGUAGE))
-        return view, made or None
+        made = (
+            await front.look(actor, lambda views: MonthBooks(views).plan_workbook(wanted, LANGUAGE)) if file else None
+        )
+        return view, made
 
     view, made = with_front(data, act)
     _say_month(view)
@@ -223,8 +225,10 @@ def report(
         if hand_in:
             await acts.report(front, actor, wanted, Remark(remark=remark))
         found = await front.look(actor, lambda views: MonthBooks(views).report(wanted))
-        made = file and await front.look(actor, lambda views: MonthBooks(views).report_workbook(wanted, LANGUAGE))
-        return found, made or None
+        made = (
+            await front.look(actor, lambda views: MonthBooks(views).report_workbook(wanted, LANGUAGE)) if file else None
+        )
+        return found, made
 
     found, made = with_front(data, act)
     columns = ("planned", "done", "on_time", "reached", "problems", "complaints", "held", "left")
@@ -261,8 +265,8 @@ def callbacks(
         if phone or card:
             number = filled(CallbackSearch, _said({"phone": phone, "card": card})).number
         found = await front.look(actor, lambda views: CallbackViews(views).callbacks(wanted, number, LANGUAGE))
-        made = file and await front.look(actor, lambda views: CallbackViews(views).workbook(wanted, LANGUAGE))
-        return found, made or None
+        made = await front.look(actor, lambda views: CallbackViews(views).workbook(wanted, LANGUAGE)) if file else None
+        return found, made
 
     found, made = with_front(data, act)
     table = _table(["at", "kind", "store", "by", "customer", "outcome", "satisfaction", "id"])

@@ -24,7 +24,8 @@ from starter.papers.masks import masked
 from starter.visits import whom
 from starter.visits.books import Sheet, book
 from starter.visits.calls import said_in
-from starter.visits.shown import SEES_NAMES, VisitViews
+from starter.visits.notices import SEES_NAMES
+from starter.visits.shown import VisitViews
 
 CALLBACK = "callback"
 MOST = 20_000
@@ -105,7 +106,8 @@ class CallbackViews(VisitViews):
         self, wanted: CallbackQuery, number: tuple[Kind, str] | None = None, language: Language = "zh"
     ) -> Callbacks:
         records = self._records(wanted, number)
-        query = select(records).order_by(records.c.at.desc(), records.c.id, records.c.nth)
+        columns: Any = select
+        query = columns(*records.c).order_by(records.c.at.desc(), records.c.id, records.c.nth)
         if wanted.cursor:
             at, last_id, nth = read_cursor(wanted.cursor, 3)
             instant = instant_of(at)
@@ -127,7 +129,8 @@ class CallbackViews(VisitViews):
     def workbook(self, wanted: CallbackQuery, language: Language = "zh") -> bytes:
         """The file as a workbook, a sheet for each region; MOST records at most."""
         records = self._records(wanted, None)
-        rows = self._session.exec(select(records).order_by(records.c.at.desc(), records.c.id).limit(MOST))
+        columns: Any = select
+        rows = self._session.exec(columns(*records.c).order_by(records.c.at.desc(), records.c.id).limit(MOST))
         by_region: dict[str, list[list[Any]]] = {}
         for one in map(self._callback, rows):
             by_region.setdefault(one.region or "-", []).append(list(self._cells(one, language)))

@@ -23,8 +23,9 @@ from starter.visits import acts, days, sheets
 from starter.visits.callbacks import CallbackQuery, Callbacks, CallbackSearch, CallbackViews
 from starter.visits.doors import Key, OfMonth, OfStore, PlanAnswer, plan_answer
 from starter.visits.monthbooks import MonthBooks, ReportView
+from starter.visits.notices import SEES_NAMES
 from starter.visits.plans import Delivered, PlanSent
-from starter.visits.shown import SEES_NAMES, VisitViews
+from starter.visits.shown import VisitViews
 
 OfYear = Annotated[int, Path(ge=2000, le=2100, description="年份 · a year")]
 
