@@ -110,9 +110,9 @@ class Consolidate(Form):
 
 
 class Appended(Form):
-    """A store's plan came, or was changed, after the consolidation (5.3 E57, E58)."""
+    """A store's plan came, or was changed, after the consolidation (5.3 E57, E58). The month is not the store's to see."""
 
-    may = CALLERS
+    may = frozenset({Role.SYSTEM})
 
     store: Code
 

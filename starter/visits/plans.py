@@ -104,7 +104,7 @@ class Plans:
         self._session.flush()
         self._session.add(version)
         if consolidated and consolidated.state == "open":
-            self._submissions.add_in(self._session, VISIT_MONTH, consolidated.id, Appended(store=store), self._by)
+            self._submissions.add_in(self._session, VISIT_MONTH, consolidated.id, Appended(store=store), CALENDAR)
         return Delivered(receipt, version, consolidated.id if consolidated else None)
 
     # Who and when
