@@ -1,4 +1,4 @@
-"""Months of visits in virtual time, with stores that are late, silent, hand in again, open and close, and three days without a worker.
+"""Months of visits in virtual time, with stores that are late, silent, hand in again, open and close; and three days in which nothing runs.
 
 Short in the test suite; long by `make visits`: python -m tests.visit_months --months 24 --stores 40 --lines 30
 """
@@ -99,11 +99,21 @@ class Run:
         return found
 
     async def nobody_is_at_work(self) -> None:
+        """The engine loses what it ran: virtual time does not pass over a run that nobody carries on."""
+        for case in self.open_cases():
+            await self.office.client.get_workflow_handle(case).terminate()
         await self.office.worker_leaves()
 
     async def everybody_is_back(self) -> None:
+        """Every open case is started anew from the ledger, as the watch does."""
         await self.office.worker_comes()
+        for case in self.open_cases():
+            await self.office.front.reconciler.rebuild(case)
         await self.visiting.delivered()
+
+    def open_cases(self) -> list[str]:
+        with self.office.house.database.reading() as session:
+            return list(session.exec(select(CaseRow.id).where(CaseRow.state == "open")))
 
     def handing_in(self, month: str, store: Store, nth: int, version: int) -> Callable[[], Awaitable[None]]:
         async def act() -> None:

@@ -94,7 +94,9 @@ class Visiting:
         await self.delivered()
 
     async def delivered(self) -> None:
-        """What the relay does, until nothing waits."""
+        """What the relay does, until nothing waits; with nobody at work it stays where it is."""
+        if self.office.is_closed:
+            return
 
         async def nothing_waits() -> bool:
             for again in (False, True):
