@@ -1,5 +1,6 @@
 """Settings from the environment (KEFU_…), and how everything is put together from them."""
 
+import base64
 import logging
 import sys
 from dataclasses import dataclass
@@ -46,6 +47,12 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8040, ge=1, le=65533)
     max_cached_workflows: int = 1000
+    member_secret: SecretStr | None = None
+    """whsec_ and base64: what the member system signs its webhook's messages with (Standard Webhooks)."""
+    member_folder: Path | None = None
+    """Where files of members and purchases are laid down to be taken."""
+    member_source: Path | None = None
+    """A TOML file that says how to ask the member system: by SQL or by HTTP."""
 
     @field_validator("database_url")
     @classmethod
@@ -59,6 +66,19 @@ class Settings(BaseSettings):
         if not known:
             raise ValueError("must be like postgresql+psycopg://user:password@host/database or sqlite:////path/to/file")
         return url
+
+    @field_validator("member_secret")
+    @classmethod
+    def _is_a_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is None or not secret.get_secret_value():
+            return None
+        try:
+            known = len(base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)) >= 24
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("must be whsec_ and at least 24 bytes in base64")
+        return secret
 
     @field_validator("zone")
     @classmethod

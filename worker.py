@@ -2,10 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from temporalio.client import Client
@@ -15,10 +16,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities import schema
 from activities.keys import check as check_keys
 from activities.ledger import Ledger
-from activities.opening import Openings
 from settings import TASK_QUEUE, House, Settings, configure_logs
 from starter.calendar import schedules
 from starter.calendar.almanac import Almanac
+from starter.errands import errands
 from starter.submissions import Submissions
 from workflows import WORKFLOWS
 from workflows.desk import Desk
@@ -39,7 +40,7 @@ RUNNER = SandboxedWorkflowRunner(
 def build(
     client: Client,
     ledger: Ledger,
-    openings: Openings | None = None,
+    errands: Sequence[Callable[..., Any]] = (),
     *,
     task_queue: str = TASK_QUEUE,
     workflows: Sequence[type[Desk]] = WORKFLOWS,
@@ -49,8 +50,8 @@ def build(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[*workflows, *([OpeningWorkflow] if openings else [])],
-        activities=[ledger.record, ledger.fire, *([openings.open_period] if openings else [])],
+        workflows=[*workflows, OpeningWorkflow],
+        activities=[ledger.record, ledger.fire, *errands],
         activity_executor=ThreadPoolExecutor(THREADS, thread_name_prefix="ledger"),
         max_concurrent_activities=THREADS,
         max_concurrent_local_activities=THREADS,
@@ -77,8 +78,8 @@ async def run(settings: Settings) -> None:
     ledger = Ledger(house.database, house.keys, house.people)
     submissions = Submissions(house.database, house.keys, house.people, lambda: datetime.now(UTC), settings.policy)
     almanac = Almanac(house, submissions, lambda: datetime.now(UTC))
-    openings = Openings(almanac.open_due)
-    async with build(client, ledger, openings, max_cached_workflows=settings.max_cached_workflows):
+    ours = errands(house, submissions, almanac, lambda: datetime.now(UTC))
+    async with build(client, ledger, ours, max_cached_workflows=settings.max_cached_workflows):
         log.info("worker.ready", task_queue=TASK_QUEUE)
         making = asyncio.create_task(schedules.keep(client, almanac, TASK_QUEUE))
         await stop.wait()

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlmodel import Session, col, func, select
 
 from activities.database import Database
-from models.tables import CaseRow
+from models.tables import CaseRow, ExpiryListRow
 from models.words import LANGUAGES, say
 
 NONCE = 12
@@ -184,6 +184,9 @@ def needed(session: Session) -> dict[str, Need]:
                 need.such_as += [
                     f"{case.number} {case.id}" for case in session.exec(alike.limit(SHOWN - len(need.such_as)))
                 ]
+    for key_id, lists in session.exec(select(ExpiryListRow.keys, func.count()).group_by(col(ExpiryListRow.keys))):
+        if key_id:  # one that is still being made has none
+            found.setdefault(key_id, Need()).closed += lists
     return found
 
 

@@ -1,12 +1,13 @@
 """A member and a receipt as the chain's member system sends them, and as the rest of the house reads them (handbook 3.3 F1)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.forms import Code, Instant, Private, Text
 
@@ -56,6 +57,17 @@ class MemberRecord(Private):
     """To his data being kept."""
     declined: tuple[MemberField, ...] = ()
     """What he was asked and would not say."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leaves_open_what_is_empty(cls, given: Any) -> Any:
+        """Systems and tables say nothing in many ways; and a table's cell holds several fields with commas between."""
+        if not isinstance(given, dict):
+            return given
+        said = {name: value for name, value in given.items() if value is not None and str(value).strip() != ""}
+        if isinstance(declined := said.get("declined"), str):
+            said["declined"] = [name for name in re.split(r"[,，、;；\s]+", declined) if name]
+        return said
 
 
 class PurchaseRecord(Private):

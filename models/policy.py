@@ -54,9 +54,15 @@ def _read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
+def _section(process: Process, path: Path) -> Any:
+    """What a file says of a process; what is shipped where it is silent: a release may bring a process that it does not know."""
+    own = _read(path).get(process.name)
+    return _read(SHIPPED)[process.name] if own is None else own
+
+
 def promises(process: Process, path: Path = SHIPPED) -> BaseModel:
     """The promises and terms a case of this process opens under. ValidationError names the number that does not hold."""
-    section = _read(path)[process.name]
+    section = _section(process, path)
     promised = {name: {"name": name, **promise} for name, promise in section["promises"].items()}
     return process.promises.model_validate(promised | ({"terms": section["terms"]} if "terms" in section else {}))
 
@@ -68,4 +74,4 @@ def each(promises: BaseModel) -> Iterator[Promise]:
 
 def intake(process: Process, path: Path = SHIPPED) -> BaseModel:
     """What the door asks of a new case of this process."""
-    return process.intake.model_validate(_read(path)[process.name]["intake"])
+    return process.intake.model_validate(_section(process, path)["intake"])

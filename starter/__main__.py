@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import typer
 
 from activities import schema
-from starter.commands import calendar, care, files, library, operate, papers, visits, work
+from starter.commands import calendar, care, expiry, files, library, operate, papers, visits, work
 
 app = typer.Typer(
     name="kefu",
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for room in (operate, care, work, library, papers, files, calendar, visits):
+for room in (operate, care, work, library, papers, files, calendar, expiry, visits):
     app.add_typer(room.app)
 
 

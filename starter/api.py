@@ -24,8 +24,10 @@ from models.words import Language, language_of, say
 from settings import LOOPBACK
 from starter import customers, reference
 from starter.attachments import doors as attachment_doors
+from starter.expiry import doors as expiry
 from starter.front import Front
 from starter.library import doors as library
+from starter.members import doors as members
 from starter.pages import Page, Part
 from starter.papers import doors as papers
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
@@ -102,6 +104,8 @@ def build(front: Front) -> FastAPI:
     library.add_routes(router, front, who)
     visit_papers.add_routes(router, front, who)
     visits.add_routes(router, front, who)
+    expiry.add_routes(router, front, who)
+    members.add_routes(router, front, who)
     app.include_router(router)
 
     @app.get("/health", tags=["operations"])

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -17,6 +17,7 @@ from activities import schema
 from activities.database import READERS, once_more
 from activities.keys import check as check_keys
 from models import policy
+from models.audit import AUDIT, AUDIT_LIST
 from models.forms import Case, Form
 from models.people import Person
 from models.tasks import Process
@@ -25,11 +26,17 @@ from settings import TASK_QUEUE, House
 from starter.attachments.cabinet import Attachments
 from starter.calendar.almanac import Almanac
 from starter.calendar.keeper import Keeper
+from starter.errands import errands
+from starter.expiry.rounds import Rounds
+from starter.expiry.standing import heard_of
+from starter.members.audits import Audits
+from starter.members.receipts import Receipts
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
 from starter.views import Views, spoken
 from starter.watching.reconciler import Reconciler
+from starter.watching.watch import Watch
 from starter.watching.watchdog import Watchdog
 from workflows import PROCESSES
 
@@ -52,6 +59,12 @@ class Front:
         self.task_queue = task_queue
         self._clock = clock
         self.submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
+        self.audits = Audits(self.submissions, house.keys, house.people, house.calendar, house.settings.policy)
+        self.submissions.rooms |= {AUDIT.name: self.audits, AUDIT_LIST.name: self.audits}
+        self.receipts = Receipts(house.keys, house.people)
+        heard = partial(heard_of, self.submissions, house.people)
+        self.receipts.followers.append(heard)
+        self.audits.register.followers.append(heard)
         self.relay = Relay(self.submissions, temporal, task_queue)
         files = house.settings.data / "attachments"
         self.attachments = Attachments(house.database, house.keys, files, clock, house.calendar)
@@ -65,8 +78,21 @@ class Front:
         return Almanac(self.house, self.submissions, self._clock)
 
     @property
+    def errands(self) -> list[Callable[..., Any]]:
+        return errands(self.house, self.submissions, self.almanac, self._clock)
+
+    @property
+    def rounds(self) -> Rounds:
+        return Rounds(self.house, self.submissions, self._clock)
+
+    @property
     def keeper(self) -> Keeper:
         return Keeper(self.almanac, self.house.database, self.house.people, self._clock)
+
+    @property
+    def watches(self) -> list[Watch]:
+        """Who looks round beside the watchdog and the reconciler."""
+        return [self.keeper, self.rounds]
 
     @property
     def watchdog(self) -> Watchdog:

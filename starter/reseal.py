@@ -12,10 +12,11 @@ from sqlmodel import Session, col, func, select
 
 from activities.database import Database
 from activities.keys import COLUMN, KeyRing, Need, UnknownKey, needed
-from models.tables import ArchiveRow, CaseRow, SubmissionRow
+from models.tables import ArchiveRow, CaseRow, ExpiryListRow, SubmissionRow
 from settings import House
 from starter import customers
 from starter.attachments.cabinet import Attachments
+from starter.expiry.lists import place_of
 from starter.visits import turning as visits
 
 AT_ONCE = 20
@@ -56,6 +57,10 @@ def reseal(house: House, progress: Callable[[int, int], None] = lambda _done, _a
         _patiently(lambda ids=ids: _turn_over(database, keys, files, ids, report))  # type: ignore[misc]
         done, last = done + len(ids), ids[-1]
         progress(done, max(done, total))
+    month = ""
+    while months := _lists(database, keys, month):
+        _patiently(lambda months=months: _turn_over_lists(database, keys, months, report))  # type: ignore[misc]
+        month = months[-1]
     with database.reading() as session:
         found = needed(session)
     report.others = {key_id: found.get(key_id) for key_id in keys.reading}
@@ -66,6 +71,32 @@ def _next(database: Database, keys: KeyRing, after: str) -> list[str]:
     with database.reading() as session:
         others = select(CaseRow.id).where(CaseRow.keys != keys.writing, CaseRow.id > after)
         return list(session.exec(others.order_by(col(CaseRow.id)).limit(AT_ONCE)))
+
+
+def _lists(database: Database, keys: KeyRing, after: str) -> list[str]:
+    """Months whose archived list is sealed with another key, those after one."""
+    other = col(ExpiryListRow.keys) != keys.writing
+    with database.reading() as session:
+        wanted = select(ExpiryListRow.month).where(other, ExpiryListRow.keys != "", ExpiryListRow.month > after)
+        return list(session.exec(wanted.order_by(col(ExpiryListRow.month)).limit(AT_ONCE)))
+
+
+def _turn_over_lists(database: Database, keys: KeyRing, months: list[str], report: Report) -> None:
+    turned, unreadable = 0, []
+    with database.writing() as session:
+        for row in session.exec(select(ExpiryListRow).where(col(ExpiryListRow.month).in_(months)).with_for_update()):
+            where = place_of(row.month)
+            assert row.sealed is not None
+            try:
+                row.sealed = keys.seal(keys.open(row.sealed, COLUMN, where), COLUMN, where)
+            except (InvalidTag, UnknownKey) as error:
+                log.error("reseal.unreadable", column=where, reason=type(error).__name__)
+                unreadable.append(where)
+                continue
+            row.keys = keys.writing
+            turned += 1
+    report.turned += turned
+    report.unreadable += unreadable
 
 
 def _patiently(act: Callable[[], None]) -> None:

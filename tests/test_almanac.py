@@ -20,7 +20,7 @@ from models.tables import CaseRow, NoticeRow, PeriodRow
 from models.tasks import Process
 from settings import House
 from starter.calendar import schedules
-from starter.calendar.almanac import Almanac
+from starter.calendar.almanac import AT_ONCE, Almanac
 from starter.calendar.keeper import Keeper
 from tests.office import Office, connected, eventually
 from tests.umbrellas import LoanIntake, LoanPromises
@@ -193,8 +193,8 @@ def test_killed_after_any_batch_it_goes_on_where_it_was(desk: Office):
 
     with pytest.raises(Killed):
         almanac.open_due("loan", desk.now(), die)
-    assert opened(desk) == {"2026-12": 50}
-    assert almanac.open_due("loan", desk.now()) == CASES - 50
+    assert opened(desk) == {"2026-12": AT_ONCE}
+    assert almanac.open_due("loan", desk.now()) == CASES - AT_ONCE
     assert opened(desk) == {"2026-12": CASES}
 
 
@@ -249,7 +249,9 @@ async def test_a_schedule_opens_each_of_24_months_once_whatever_month_it_is(real
     }
     assert described.schedule.policy.overlap is ScheduleOverlapPolicy.ALLOW_ALL
     assert described.schedule.policy.catchup_window == timedelta(days=365)
-    async with worker.build(office.client, office.ledger, Openings(almanac.open_due), task_queue=office.task_queue):
+    async with worker.build(
+        office.client, office.ledger, [Openings(almanac.open_due).open_period], task_queue=office.task_queue
+    ):
         for _ in range(2):
             await handle.backfill(
                 ScheduleBackfill(

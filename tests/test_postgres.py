@@ -49,6 +49,8 @@ from models.tables import (
     CaseRow,
     DeadlineRow,
     EventRow,
+    ExpiryLineRow,
+    ExpiryListRow,
     FinderRow,
     LibraryChangeRow,
     LibraryRow,
@@ -56,6 +58,7 @@ from models.tables import (
     MemberRow,
     MessageRow,
     NoticeRow,
+    PeriodRow,
     PullRow,
     PurchaseRow,
     SearchRow,
@@ -314,6 +317,7 @@ def full(house: House) -> dict[str, list[Any]]:
         what = {"kind": "image/jpeg", "size": 1, "digest": "test:-", "sealed": house.keys.seal(b"{}", COLUMN, "file")}
         session.add(AttachmentRow(id="file", case_id=case, by="lin", role="specialist", at=due, **what))
         add_member(session, house, case, due)
+        add_month(session, house, case, due)
     found = contents(house.database)
     assert {name for name, rows in found.items() if not rows} == {"archive"}
     return found
@@ -328,6 +332,16 @@ def add_member(session: Session, house: House, case: str, at: datetime) -> None:
     session.add(PurchaseRow(receipt="R-1", member_id="m", at=at, fen=100, recorded_at=at))
     session.add(AuditLineRow(case_id=case, member_id="m", at=at))
     session.add_all([MessageRow(id="msg-1", at=at, kind="member"), PullRow(source="sql", since=at, at=at)])
+
+
+def add_month(session: Session, house: House, case: str, at: datetime) -> None:
+    """Something in every table of the calendar and the months."""
+    session.add(PeriodRow(process="expiry", period="2026-12", at=at, opened_at=at, by="calendar", cases=1))
+    sealed = house.keys.seal(b"PK", COLUMN, "expiry_list/2027-01")
+    session.add(ExpiryListRow(month="2027-01", case_id=case, as_of=at, made_at=at, sealed=sealed, keys="test"))
+    what = {"nth": 1, "store": "SH01", "region": "east", "valid_through": at.date(), "expires_at": at}
+    figures = {"purchases": 2, "fen": 99999, "waived": False, "case_id": case, "checked_at": at}
+    session.add(ExpiryLineRow(month="2027-01", member_id="m", **what, **figures))
 
 
 def test_the_models_are_what_the_migrations_make(empty: Database):

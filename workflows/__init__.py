@@ -1,10 +1,21 @@
 """The handbook's processes as durable workflows. A new process is one more line here."""
 
 from models.tasks import Process
+from workflows.audit import AuditListWorkflow, AuditWorkflow
 from workflows.complaint import ComplaintWorkflow
 from workflows.desk import Desk
+from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
 from workflows.visits import VisitMonthWorkflow, VisitPlanWorkflow
 
-WORKFLOWS: list[type[Desk]] = [ComplaintWorkflow, VisitPlanWorkflow, VisitMonthWorkflow]
+WORKFLOWS: list[type[Desk]] = [
+    ComplaintWorkflow,
+    AuditListWorkflow,
+    AuditWorkflow,
+    ExpiryWorkflow,
+    ExpiryCallsWorkflow,
+    ExpiryNoticeWorkflow,
+    VisitPlanWorkflow,
+    VisitMonthWorkflow,
+]
 
 PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}

@@ -14,7 +14,7 @@ from models.tables.cases import (
     TaskRow,
 )
 from models.tables.members import AuditLineRow, FinderRow, MemberRow, MessageRow, PullRow, PurchaseRow
-from models.tables.months import PeriodRow
+from models.tables.months import ExpiryLineRow, ExpiryListRow, PeriodRow
 from models.tables.shelf import (
     WORD,
     AttachmentRow,
@@ -48,6 +48,8 @@ __all__ = [
     "DayRow",
     "DeadlineRow",
     "EventRow",
+    "ExpiryLineRow",
+    "ExpiryListRow",
     "FinderRow",
     "LibraryChangeRow",
     "LibraryRow",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from time import sleep
 from typing import TypeVar
 
 import structlog
@@ -25,8 +26,10 @@ from starter.refusals import NotFound, Refused
 from starter.submissions import Submissions
 from workflows import PROCESSES
 
-AT_ONCE = 50
+AT_ONCE = 20
 """Cases in one transaction: no form of somebody else waits longer for it."""
+BREATH = 0.05
+"""Seconds between two transactions: who waits for the ledger meanwhile comes first."""
 FURTHEST_BACK = timedelta(days=366)
 """What was missed longer ago is opened by hand, if at all."""
 INSTALLED = "installed"
@@ -151,6 +154,7 @@ class Almanac:
             added, not_taken = self._open_some(known, some)
             cases, new, refused = cases + len(some) - not_taken, new + added, refused + not_taken
             alive()
+            sleep(BREATH)
         self._note(process, period, by, cases, refused)
         log.info("calendar.opened", process=process, period=period.name, cases=cases, new=new, by=by)
         return Opened(cases, new, refused)

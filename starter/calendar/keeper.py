@@ -10,7 +10,6 @@ from models.people import Directory
 from starter.calendar.almanac import Almanac
 from starter.watching.alarms import Finding, keep, report
 
-EVERY = timedelta(seconds=30)
 GRACE = timedelta(minutes=2)
 """So long the engine's Schedule has the first go."""
 MISSED = "opening_missed"
@@ -20,6 +19,9 @@ log = structlog.get_logger()
 
 class Keeper:
     """Looks at the ledger alone, so that it holds when the engine has lost its Schedules."""
+
+    name = "calendar"
+    every = timedelta(seconds=30)
 
     def __init__(self, almanac: Almanac, database: Database, people: Directory, clock: Callable[[], datetime]) -> None:
         self._almanac = almanac

@@ -12,7 +12,7 @@ from settings import House
 from starter.calendar.almanac import INSTALLED, Entry
 from starter.commands.terminal import LANGUAGE, As, Data, out, table_of, with_front
 from starter.front import Front
-from starter.refusals import Forbidden, NotFound
+from starter.refusals import Conflict, Forbidden, NotFound
 
 app = typer.Typer()
 
@@ -40,6 +40,8 @@ def calendar(
                 wanted = rhythm.period(period, front.almanac.zone)
             except ValueError as error:
                 raise NotFound("no_period", period=period) from error
+            if wanted.at > front.now():
+                raise Conflict("period_ahead", period=period)
             return await _in_thread(front, process, wanted, by), front.house
         if process:
             front.almanac.rhythm(process)

@@ -75,7 +75,7 @@ def keep_watch(data: Data = None) -> None:
 
     async def run() -> None:
         front = Front(house, await house.temporal())
-        await watch(front.watchdog, front.reconciler, front.keeper)
+        await watch(front.watchdog, front.reconciler, front.watches)
 
     until_stopped(run())
 

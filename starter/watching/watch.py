@@ -1,16 +1,15 @@
-"""`kefu watch`: the watchdog, who reads only the ledger, the reconciler, who compares it with the engine, and the calendar's keeper."""
+"""`kefu watch`: the watchdog, who reads only the ledger, the reconciler, who compares it with the engine, and whoever else looks round."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from temporalio.service import RPCError
 
-from starter.calendar import keeper as calendar
-from starter.calendar.keeper import Keeper
 from starter.watching import reconciler, watchdog
 from starter.watching.reconciler import Reconciler
 from starter.watching.watchdog import Watchdog
@@ -18,7 +17,16 @@ from starter.watching.watchdog import Watchdog
 log = structlog.get_logger()
 
 
-async def watch(dog: Watchdog, other: Reconciler, keeper: Keeper) -> None:
+class Watch(Protocol):
+    """Somebody who looks round in the ledger now and then, and puts right or hands in what he finds."""
+
+    name: str
+    every: timedelta
+
+    def round(self) -> Any: ...
+
+
+async def watch(dog: Watchdog, other: Reconciler, others: Sequence[Watch] = ()) -> None:
     """All, each for itself, until cancelled. Any number may watch one house: what is found is told once."""
     next_round = 0.0
 
@@ -37,8 +45,10 @@ async def watch(dog: Watchdog, other: Reconciler, keeper: Keeper) -> None:
 
     async with asyncio.TaskGroup() as group:
         group.create_task(_again_and_again("watchdog", lambda: asyncio.to_thread(dog.round), watchdog.EVERY))
-        group.create_task(_again_and_again("calendar", lambda: asyncio.to_thread(keeper.round), calendar.EVERY))
         group.create_task(_again_and_again("reconciler", reconcile, reconciler.GLANCE_EVERY))
+        for each in others:
+            look = partial(asyncio.to_thread, each.round)
+            group.create_task(_again_and_again(each.name, look, each.every))
 
 
 async def _again_and_again(name: str, look: Callable[[], Awaitable[Any]], every: timedelta) -> None:

@@ -1,0 +1,130 @@
+"""Where the members of a list stand now: whom a purchase, a change of his card or its last day takes off it, or a refund puts on it.
+
+The member system's door calls `heard_of` in the transaction that writes what it heard. Whatever came another way, the
+round finds (`rounds.py`), by the same function.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import structlog
+from sqlmodel import Session, col, select
+
+from activities.members import AT_ONCE, member_of, purchases
+from models.expiry import EXPIRY_NOTICE, Because, ExpiryNotice, ExpiryPromises, Reckoned, Settled, Waiver
+from models.members import Member
+from models.people import CALENDAR, Directory
+from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, MemberRow, SubmissionRow
+from starter.submissions import Submissions
+
+log = structlog.get_logger()
+
+
+def heard_of(
+    submissions: Submissions, people: Directory, session: Session, now: datetime, members: Collection[str]
+) -> None:
+    """Judge anew the members of whom something was just written: a receipt, a refund, a later version. The relay delivers
+    what comes of it."""
+    ids = list(members)
+    for part in (ids[begin : begin + AT_ONCE] for begin in range(0, len(ids), AT_ONCE)):
+        wanted = col(ExpiryLineRow.member_id).in_(part)
+        lines = session.exec(select(ExpiryLineRow).where(wanted, ExpiryLineRow.expires_at > now)).all()
+        judge(session, submissions, people, lines, now)
+
+
+def judge(
+    session: Session, submissions: Submissions, people: Directory, lines: Sequence[ExpiryLineRow], now: datetime
+) -> list[str]:
+    """End the notices of those for whom there is nothing left to wait; list who has lost the waiver."""
+    touched = []
+    rules = {month: rule_of(session, month) for month in {line.month for line in lines}}
+    for line in lines:
+        if line.case_id is None and not (line.waived and _is_listed(session, line.month)):
+            continue  # its list is being made: it comes again
+        line.checked_at = now
+        member = member_of(session.get_one(MemberRow, line.member_id))
+        now_stands = reckoned(session, rules[line.month], member, line)
+        if line.case_id is None:
+            if not now_stands.waived and line.expires_at > now:
+                _count(line, now_stands)
+                touched.append(open_notice(session, submissions, people, line))
+        elif because := _ended(line, member, now_stands, now):
+            touched += _settle(session, submissions, line.case_id, because)
+    return touched
+
+
+def rule_of(session: Session, month: str) -> Waiver:
+    """The rule a list was made by."""
+    row = session.get_one(ExpiryListRow, month)
+    case = session.get_one(CaseRow, row.case_id)
+    return ExpiryPromises.model_validate(case.promises).terms.waiver
+
+
+def reckoned(session: Session, rule: Waiver, member: Member, line: ExpiryLineRow) -> Reckoned:
+    """What a member has bought until now in the year of the card that the list is about, whatever card he has today."""
+    since, until = rule.period(of_list(member, line), line.month)
+    return rule.reckon(purchases(session, [member.id], since, until)[member.id])
+
+
+def of_list(member: Member, line: ExpiryLineRow) -> Member:
+    """The member with the card that is on the list: he may have another by now."""
+    if member.valid_through == line.valid_through:
+        return member
+    return Member(**(vars(member) | {"valid_through": line.valid_through, "valid_from": None}))
+
+
+def open_notice(session: Session, submissions: Submissions, people: Directory, line: ExpiryLineRow) -> str:
+    """The notice of a member of the list, its number his place on it."""
+    run = session.get_one(CaseRow, session.get_one(ExpiryListRow, line.month).case_id)
+    opening = select(SubmissionRow.outline).where(SubmissionRow.case_id == run.id, SubmissionRow.form == "open")
+    facts = ExpiryNotice(
+        notice_no=f"{line.month}-{line.nth:05}",
+        month=line.month,
+        member=line.member_id,
+        store=line.store if people.store(line.store) else None,
+        valid_through=line.valid_through,
+        begins_at=datetime.fromisoformat(session.exec(opening).one()["begins_at"]),
+        expires_at=line.expires_at,
+        purchases=line.purchases,
+        spend=yuan(line.fen),
+    )
+    line.waived, line.case_id = False, submissions.open_in(session, EXPIRY_NOTICE, facts, CALENDAR).case
+    return line.case_id
+
+
+def yuan(fen: int) -> Decimal:
+    return Decimal(fen) / 100
+
+
+def _count(line: ExpiryLineRow, stands: Reckoned) -> None:
+    line.purchases, line.fen = stands.purchases, int(stands.spend * 100)
+
+
+def _is_listed(session: Session, month: str) -> bool:
+    return session.get_one(ExpiryListRow, month).made_at is not None
+
+
+def _ended(line: ExpiryLineRow, member: Member, stands: Reckoned, now: datetime) -> Because | None:
+    """Why a member needs no notice any more."""
+    if stands.waived:
+        return "waiver_reached"
+    if member.valid_through and member.valid_through > line.valid_through:
+        return "renewed"
+    if member.standing == "left":
+        return "left"
+    if member.standing == "replaced":
+        return "card_replaced"
+    return "expired" if line.expires_at <= now else None
+
+
+def _settle(session: Session, submissions: Submissions, case: str, because: Because) -> list[str]:
+    """Hand in what has ended a notice, once."""
+    key = f"settled-{case}"
+    row = session.exec(select(CaseRow).where(CaseRow.id == case).with_for_update()).one()
+    told = session.get(SubmissionRow, key)
+    if row.state != "open" or told:
+        return []
+    submissions.add_in(session, EXPIRY_NOTICE, case, Settled(because=because), CALENDAR, key=key)
+    log.info("expiry.settled", case=case, because=because)
+    return [case]
