@@ -28,6 +28,7 @@ from settings import House
 from tests.conftest import KEYS
 from tests.expiring import EXPIRING
 from tests.office import DAY, HOUR, Office, connected, eventually
+from tests.visited import VISITED
 from workflows import WORKFLOWS
 from workflows.complaint import ComplaintWorkflow
 
@@ -211,6 +212,7 @@ IN_VIRTUAL_TIME: list[Story] = [
     decided_when_a_rung_asked_for_it,
     opened_and_answered_while_nobody_was_at_work,
     *EXPIRING,
+    *VISITED,
 ]
 IN_REAL_TIME: list[Story] = [answered_while_the_worker_was_away]
 

@@ -58,7 +58,7 @@ class Headquarters:
             raise Conflict("consolidated_already", month=month)
         due = self._stores_due(session, month)
         if now < due:
-            raise Conflict("too_early_to_consolidate", due_at=due.isoformat())
+            raise Conflict("too_early_to_consolidate", due_at=f"{due.astimezone(self._house.calendar):%Y-%m-%d %H:%M}")
         plans = plans_of(session, month)
         delivered = delivered_in(session, month)
         missing = [plan.store or "" for plan in plans if plan.id not in delivered]
