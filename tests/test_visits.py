@@ -427,13 +427,13 @@ async def test_the_report_counts_lines_that_can_be_shown_and_the_file_finds_ever
     book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/report.xlsx")))
     assert (book.worksheets[0]["C2"].value, book.worksheets[1].max_row) == (4, 5)
 
-    case = await office.open(customer={"name": "某", "phone": "138-0000-0000"})
+    case = await office.open(customer={"name": "某", "phone": found[0]["line"]["phone"]})
     await office.walk(case)
     async with visiting.door("lin") as door:
         everything = (await door.get("/api/callbacks", params={"region": "east"})).json()["items"]
         page = (await door.get("/api/callbacks", params={"limit": 3})).json()
         rest = (await door.get("/api/callbacks", params={"limit": 3, "cursor": page["cursor"]})).json()
-        hers = (await door.post("/api/callbacks/search", json={"phone": "13800000000"})).json()["items"]
+        hers = (await door.post("/api/callbacks/search", json={"phone": "+86 " + found[0]["line"]["phone"]})).json()["items"]
         south = (await door.get("/api/callbacks", params={"region": "south"})).json()
         bad = (await door.get("/api/callbacks", params={"regoin": "south"})).status_code
     assert Counter(one["kind"] for one in everything) == {"visit": 3, "callback": 1}
