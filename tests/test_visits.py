@@ -433,7 +433,9 @@ async def test_the_report_counts_lines_that_can_be_shown_and_the_file_finds_ever
         everything = (await door.get("/api/callbacks", params={"region": "east"})).json()["items"]
         page = (await door.get("/api/callbacks", params={"limit": 3})).json()
         rest = (await door.get("/api/callbacks", params={"limit": 3, "cursor": page["cursor"]})).json()
-        hers = (await door.post("/api/callbacks/search", json={"phone": "+86 " + found[0]["line"]["phone"]})).json()["items"]
+        hers = (await door.post("/api/callbacks/search", json={"phone": "+86 " + found[0]["line"]["phone"]})).json()[
+            "items"
+        ]
         south = (await door.get("/api/callbacks", params={"region": "south"})).json()
         bad = (await door.get("/api/callbacks", params={"regoin": "south"})).status_code
     assert Counter(one["kind"] for one in everything) == {"visit": 3, "callback": 1}
