@@ -24,7 +24,7 @@ from models.people import Store
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow, VisitRow
 from models.visits.months import counting_day, last_day, shifted
 from settings import House, Settings
-from tests.conftest import KEYS, _test_server
+from tests.conftest import KEYS, test_server
 from tests.office import HOUR, Office
 from tests.visiting import TAKEN, Visiting, at, day, line, next_month_like, with_stores
 
@@ -132,11 +132,13 @@ class Run:
             with self.office.house.database.reading() as session:
                 query = select(VisitRow).where(VisitRow.month == month, VisitRow.store == store.code)
                 rows = list(session.exec(query.where(VisitRow.state == "planned").order_by(VisitRow.due_on)))
-            for row in rows[: len(rows) // 2] if half else rows:
-                answer = await self.visiting.post(
-                    f"{row.id}/call", by=f"oa-{store.code.lower()}", outcome="satisfied", satisfaction=5
-                )
-                assert answer.status_code == 200, answer.text
+            async with self.visiting.door(f"oa-{store.code.lower()}") as door:
+                for row in rows[: len(rows) // 2] if half else rows:
+                    answer = await door.post(
+                        f"/api/visits/{row.id}/call", json={"outcome": "satisfied", "satisfaction": 5}
+                    )
+                    assert answer.status_code == 200, answer.text
+            await self.visiting.delivered()
 
         return act
 
@@ -233,7 +235,7 @@ async def long_run(months: int, stores: int, lines: int) -> None:
         house = House(Settings(data=Path(folder) / "var", keys=SecretStr(KEYS)))
         schema.upgrade(house.database)
         async with await WorkflowEnvironment.start_time_skipping(
-            data_converter=data_converter(house.keys), test_server_existing_path=_test_server()
+            data_converter=data_converter(house.keys), test_server_existing_path=test_server()
         ) as env:
             first = next_month_like(Office(env.client, house, env), 2)
             with_stores(house, *chain_of(stores, first, months))
