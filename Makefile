@@ -1,5 +1,5 @@
 # make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test test-postgres chaos fuzz members months lint record lock clean
+.PHONY: demo test test-postgres chaos fuzz members months visits lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,6 +19,10 @@ test-postgres: $(READY)
 # The product under a storm of kills, an outage and a crowd at its door, a scorecard at the end: make chaos SEED=7 CASES=300 KILLS=10
 chaos: $(READY)
 	$(BIN)/python -m tests.fire $(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)) $(if $(KILLS),--kills $(KILLS))
+
+# Two years of forty stores' visits in virtual time, each escalation looked at: make visits MONTHS=6 STORES=10 LINES=10
+visits: $(READY)
+	$(BIN)/python -m tests.visit_months $(if $(MONTHS),--months $(MONTHS)) $(if $(STORES),--stores $(STORES)) $(if $(LINES),--lines $(LINES))
 
 # Real orders (customer,date,units,amount) through every month of expiring cards, beside a reference in plain SQL: make months DATA=orders.csv
 DATA ?= ../shared/data/orders.csv

@@ -1,5 +1,6 @@
 """Who works here: roles, people, stores, and how a role becomes a person (handbook 1.2)."""
 
+from datetime import date
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -81,3 +82,12 @@ class Store(BaseModel):
     code: str
     name: str
     region: str
+    opens_on: date | None = None
+    """Its first day; None for one that has always been there."""
+    closes_on: date | None = None
+    """The first day it is no more."""
+    successor: str | None = None
+    """The store that its members go to then."""
+
+    def active_on(self, day: date) -> bool:
+        return (self.opens_on is None or self.opens_on <= day) and (self.closes_on is None or day < self.closes_on)

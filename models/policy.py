@@ -1,10 +1,10 @@
 """The policy: the numbers of the handbook as data, read when a case opens and never for one that runs."""
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,11 +18,21 @@ class BadPolicy(ValueError):
     """The policy file cannot be used: which file, which number, and why."""
 
 
+@runtime_checkable
+class Agrees(Protocol):
+    """Promises that must fit those of other processes."""
+
+    def agree(self, others: Mapping[str, BaseModel]) -> None:
+        """ValueError where they do not: which, and why."""
+
+
 def check(processes: Iterable[Process], path: Path = SHIPPED) -> None:
     """Read the policy of every process once, before anything depends on it. Raises BadPolicy."""
+    read: dict[str, BaseModel] = {}
     for process in processes:
         try:
-            promises(process, path), intake(process, path)
+            read[process.name] = promises(process, path)
+            intake(process, path)
         except OSError as error:
             raise BadPolicy(f"{path}: {error.strerror}") from error
         except tomllib.TOMLDecodeError as error:
@@ -32,6 +42,12 @@ def check(processes: Iterable[Process], path: Path = SHIPPED) -> None:
         except ValidationError as error:
             places = "; ".join(f"{process.name}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise BadPolicy(f"{path}: {places}") from error
+    for section in read.values():
+        try:
+            if isinstance(section, Agrees):
+                section.agree(read)
+        except ValueError as error:
+            raise BadPolicy(f"{path}: {error}") from error
 
 
 @cache

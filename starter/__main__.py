@@ -19,6 +19,7 @@ from starter.commands import (
     organisation,
     papers,
     post,
+    visits,
     work,
 )
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for room in (operate, care, work, library, papers, files, members, calendar, expiry):
+for room in (operate, care, work, library, papers, files, members, calendar, expiry, visits):
     app.add_typer(room.app)
 app.add_typer(organisation.app, name="org")
 for room in (operate, care, work, library, papers, files, mail):

@@ -36,6 +36,8 @@ from starter.post import doors as post
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
 from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
 from starter.submissions import Receipt
+from starter.visits import doors as visits
+from starter.visits import papers as visit_papers
 from starter.watching import metrics
 from workflows import PROCESSES
 
@@ -104,6 +106,8 @@ def build(front: Front) -> FastAPI:
     customers.add_routes(router, front, who)
     library.add_routes(router, front, who)
     organisation.add_routes(router, front, who)
+    visit_papers.add_routes(router, front, who)
+    visits.add_routes(router, front, who)
     expiry.add_routes(router, front, who)
     members.add_routes(router, front, who)
     post.add_routes(router, front, who)

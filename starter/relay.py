@@ -103,6 +103,11 @@ class Relay:
                 await asyncio.to_thread(self._submissions.heard, receipt.submission)
         return receipt
 
+    async def carry(self, *cases: str) -> None:
+        """Deliver what waits in cases that a door has just written to, and wait for it as long as a door does. The relay does the rest."""
+        if cases and self.breaker.lets_through():
+            await asyncio.wait({self._in_background(self.deliver(case)) for case in cases}, timeout=ANSWER_WITHIN)
+
     async def _decided(self, receipt: Receipt, holder: str) -> Receipt:
         """Deliver what we hold the lease for; look until it, or whoever else delivers, has decided the submission."""
         if receipt.delivery:

@@ -19,6 +19,7 @@ from starter.attachments.cabinet import Attachments
 from starter.expiry.lists import place_of
 from starter.mail import letters
 from starter.members import turning as register
+from starter.visits import turning as visits
 
 AT_ONCE = 20
 """Cases in one transaction: nobody waits for it longer than for a few forms."""
@@ -148,6 +149,8 @@ def _turn_over_case(session: Session, keys: KeyRing, files: Attachments, case: C
         if isinstance(row, SubmissionRow):
             row.digest = keys.digest(plain)
         turned += 1
+    lines, readable = visits.turn_over(session, keys, case.id)
+    turned, whole = turned + lines, whole and readable
     ended = case.state == "archived" and all(row.state != "pending" for row in submissions)
     case.keys = keys.writing if ended and whole else keys.noted(case.keys)
     return turned, whole

@@ -30,6 +30,7 @@ from starter.shown import (
     TaskView,
     TimelineEntry,
 )
+from starter.visits import notices
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
 SHOWN_TO_THE_ASKED = ("ask_department", "assist")
@@ -59,8 +60,20 @@ class Views:
 
     @property
     def session(self) -> Session:
-        """For the views of other rooms."""
+        """For rooms with rows of their own."""
         return self._session
+
+    @property
+    def now(self) -> datetime:
+        return self._now
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return self._zone
+
+    @property
+    def people(self) -> Who:
+        return self._people
 
     def find(self, name: str) -> str:
         """The id of the case that a reader means by its id or business number. Conflict where that is several cases."""
@@ -264,7 +277,8 @@ class Views:
         return NoticeView(
             id=row.id or 0,
             what=row.what,
-            text=sentence(row, number, language, self._people, self._zone) + wanting(self._session, row, language),
+            text=sentence(row, number, language, self._people, self._zone, notices.said(self._session, row))
+            + wanting(self._session, row, language),
             case=row.case_id,
             task=row.task,
             submission=row.submission,
@@ -282,7 +296,7 @@ class Views:
         case = self._session.get_one(CaseRow, row.case_id)
         content = unsealed(row, self._keys)
         if self._reader.may_see(case.store, case.region):
-            return content
+            return content if self._reader.role in notices.SEES_NAMES else notices.without_names(row.form, content)
         if row.form == OPENING:
             return {name: value for name, value in content.items() if name not in HIDDEN_FROM_THE_ASKED}
         return content if row.form in SHOWN_TO_THE_ASKED else None

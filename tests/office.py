@@ -99,6 +99,11 @@ class Office:
         )
         await self._worker.__aenter__()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody is at work."""
+        return self._worker is None
+
     async def worker_leaves(self) -> None:
         if self._worker:
             await self._worker.__aexit__(None, None, None)

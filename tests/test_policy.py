@@ -31,10 +31,10 @@ def test_every_promise_is_in_the_policy_with_its_basis(process: Process):
     assert [promise.name for promise in promises if not promise.basis] == []
 
 
-NOT_LATE_BY_PEOPLE = {"completion", "review", "call", "settled"}
+NOT_LATE_BY_PEOPLE = {"completion", "review", "call", "settled", "visits"}
 """A review's clock is that of the list it is on, a call's that of its region."""
 ASKED_ABOVE = {"decision", "sign_off"}
-ASKED_ELSEWHERE = {"assist", "opinion", "supplement"}
+ASKED_ELSEWHERE = {"assist", "opinion", "supplement", "plan"}
 
 
 @every_process

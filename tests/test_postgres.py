@@ -50,6 +50,8 @@ from models.tables import (
     AttachmentRow,
     AuditLineRow,
     CaseRow,
+    DayRevisionRow,
+    DayRow,
     DeadlineRow,
     DeliveryRow,
     EventRow,
@@ -68,11 +70,16 @@ from models.tables import (
     NoticeRow,
     OrganisationRow,
     PeriodRow,
+    PlanVersionRow,
     PullRow,
     PurchaseRow,
     SearchRow,
     SubmissionRow,
     TaskRow,
+    VisitCallRow,
+    VisitFinderRow,
+    VisitListRow,
+    VisitRow,
     WatchRow,
 )
 from models.tasks import Armed, Because, CaseOpened, DueRung, Recording, Refusal, TaskOwed, Told
@@ -344,6 +351,7 @@ def full(house: House) -> dict[str, list[Any]]:
         session.add(LetterRow(id="in", case_id=case, at=due, next_try_at=due, state="in", **known))
         session.add(MailboxRow(name="test:-", since=due))
         session.add(AnswerRow(form="reply", title="起球", text="已送检", by="wang", changed_at=due))
+        add_visits(session, house, case, due)
     found = contents(house.database)
     assert {name for name, rows in found.items() if not rows} == {"archive"}
     return found
@@ -359,6 +367,23 @@ def add_member(session: Session, house: House, case: str, at: datetime) -> None:
     session.add(AuditLineRow(case_id=case, member_id="m", at=at))
     session.add_all([MessageRow(id="msg-1", at=at, kind="member"), PullRow(source="sql", since=at, at=at)])
     session.add(MemberFileRow(digest="-", kind="members", by="lin", role="specialist", at=at))
+
+
+def add_visits(session: Session, house: House, case: str, at: datetime) -> None:
+    """Something in every table of the visits and of the calendar's days."""
+    sent = session.exec(select(SubmissionRow.id).where(SubmissionRow.case_id == case)).first()
+    plan = {"month": "2026-12", "store": "SH01", "nth": 1, "kind": "first", "nil": False, "lines": 1, "source": "api"}
+    session.add(PlanVersionRow(id=sent, case_id=case, at=at, by="oa-sh01", **plan))
+    line = {"purpose": "care", "method": "phone", "planned_on": at.date(), "due_on": at.date(), "caller": "oa-sh01"}
+    sealed = {"sealed": house.keys.seal(b"{}", COLUMN, "visit/v"), "list_nth": 1, "complete": True, "version": 1}
+    session.add(VisitRow(id="v", case_id=case, month="2026-12", store="SH01", added_at=at, **line, **sealed))
+    session.add(VisitListRow(case_id=case, nth=1, caller="oa-sh01", role="store", day=at.date()))
+    session.add(DayRevisionRow(id=1, at=at, by="wang", year=2026, why="seed"))
+    session.flush()
+    session.add(DayRow(day=at.date(), working=False, name="元旦", provisional=False, revision=1))
+    session.add(VisitFinderRow(visit_id="v", kind="phone", value="test:-"))
+    call = {"channel": "phone", "outcome": "unreachable", "by": "oa-sh01", "role": "store", "digest": "test:-"}
+    session.add(VisitCallRow(visit_id="v", nth=1, at=at, sealed=b"-", **call))
 
 
 def add_month(session: Session, house: House, case: str, at: datetime) -> None:

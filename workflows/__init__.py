@@ -5,6 +5,7 @@ from workflows.audit import AuditListWorkflow, AuditWorkflow
 from workflows.complaint import ComplaintWorkflow
 from workflows.desk import Desk
 from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
+from workflows.visits import VisitMonthWorkflow, VisitPlanWorkflow
 
 WORKFLOWS: list[type[Desk]] = [
     ComplaintWorkflow,
@@ -13,6 +14,8 @@ WORKFLOWS: list[type[Desk]] = [
     ExpiryWorkflow,
     ExpiryCallsWorkflow,
     ExpiryNoticeWorkflow,
+    VisitPlanWorkflow,
+    VisitMonthWorkflow,
 ]
 
 PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}

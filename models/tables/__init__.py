@@ -26,6 +26,15 @@ from models.tables.shelf import (
     LibraryWordRow,
     SearchRow,
 )
+from models.tables.visits import (
+    DayRevisionRow,
+    DayRow,
+    PlanVersionRow,
+    VisitCallRow,
+    VisitFinderRow,
+    VisitListRow,
+    VisitRow,
+)
 from models.tables.watch import AlarmRow, WatchRow
 
 __all__ = [
@@ -38,6 +47,8 @@ __all__ = [
     "AuditLineRow",
     "CaseRow",
     "CustomerRow",
+    "DayRevisionRow",
+    "DayRow",
     "DeadlineRow",
     "DeliveryRow",
     "EventRow",
@@ -56,10 +67,15 @@ __all__ = [
     "NoticeRow",
     "OrganisationRow",
     "PeriodRow",
+    "PlanVersionRow",
     "PullRow",
     "PurchaseRow",
     "SearchRow",
     "SubmissionRow",
     "TaskRow",
+    "VisitCallRow",
+    "VisitFinderRow",
+    "VisitListRow",
+    "VisitRow",
     "WatchRow",
 ]

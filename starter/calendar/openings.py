@@ -6,6 +6,7 @@ from models.calendar import Period
 from models.expiry import EXPIRY, Expiry
 from models.forms import Case
 from settings import House
+from starter.visits import opening as visits
 
 CasesOf = Callable[[House, Period], Iterable[Case]]
 """The cases of a period. Asked again, it may know more; none that is there already is opened twice, by its number."""
@@ -16,4 +17,8 @@ def _expiry(_house: House, period: Period) -> Iterable[Case]:
     return [Expiry(month=period.next_month, begins_at=period.at)]
 
 
-OPENINGS: Mapping[str, CasesOf] = {EXPIRY.name: _expiry}
+OPENINGS: Mapping[str, CasesOf] = {
+    EXPIRY.name: _expiry,
+    "visit_plan": visits.plans_of,
+    "visit_month": visits.months_of,
+}

@@ -126,7 +126,7 @@ def pairs_of(given: str | list[str], what: str) -> dict[str, str]:
 def table_of(*columns: str) -> Table:
     table = Table()
     for column in columns:
-        table.add_column(word(column), overflow="fold", no_wrap=column == "case")
+        table.add_column(word(column), overflow="fold", no_wrap=column in ("case", "visit"))
     return table
 
 

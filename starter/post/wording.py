@@ -24,9 +24,18 @@ def spoken(values: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     }
 
 
-def sentence(row: NoticeRow, number: str | None, language: Language, people: Who, zone: ZoneInfo) -> str:
-    """What a notice says. `number` is its case's business number."""
+def sentence(
+    row: NoticeRow,
+    number: str | None,
+    language: Language,
+    people: Who,
+    zone: ZoneInfo,
+    of_room: tuple[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """What a notice says. `number` is its case's business number; `of_room` a sentence of its process, and its values."""
+    what, said = of_room or (row.what, {})
     values = {
+        **said,
         "number": number,
         "form": row.task or row.data.get("form", ""),
         **row.data.get("values", {}),
@@ -48,7 +57,7 @@ def sentence(row: NoticeRow, number: str | None, language: Language, people: Who
         form, case = str(row.task).partition("-")[0], str(row.case_id)
         values |= {"case": case, "process": case.rpartition("-")[0], "code": form}
         return say("notice", "asked", language, **values)
-    return say("notice", row.what, language, **values)
+    return say("notice", what, language, **values)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ def leaves_of(process: Process) -> list[Leaf]:
     return [*_leaves(process.name, process.case), *past]
 
 
+def leaves_in(owner: str, model: type[BaseModel]) -> list[Leaf]:
+    """The fields of any model that columns can fill; `owner` is whose words they bear."""
+    return list(_leaves(owner, model))
+
+
 def _leaves(
     process: str, model: type[BaseModel], at: str = "", needed: bool = True, is_past: bool = False
 ) -> Iterator[Leaf]:
@@ -120,8 +125,11 @@ class Names:
 
     @classmethod
     def of(cls, process: Process) -> "Names":
-        leaves = leaves_of(process)
-        known = {plain(word): leaf for leaf in leaves for word in (*names_of(process.name, leaf.name), leaf.name)}
+        return cls.among(process.name, leaves_of(process))
+
+    @classmethod
+    def among(cls, owner: str, leaves: list[Leaf]) -> "Names":
+        known = {plain(word): leaf for leaf in leaves for word in (*names_of(owner, leaf.name), leaf.name)}
         return cls({leaf.name: leaf for leaf in leaves}, known)
 
     def find(self, header: str) -> Leaf | None:

@@ -62,6 +62,13 @@ def sheet_of(path: Path, knows: Knows, name: str | None = None) -> Sheet:
     return TextSheet.of(path, knows)
 
 
+def sheet_in(content: bytes, knows: Knows, called: str) -> Sheet:
+    """The table in a workbook that never was a file of ours. CannotImport when it is none, or has no rows."""
+    if not content.startswith((ZIP, OLE)):
+        raise CannotImport("not_csv", path=called)
+    return WorkbookSheet.in_memory(Path(called), content, knows)
+
+
 def _is_workbook(path: Path) -> bool:
     """By what is in the file, not by what it is called: many a “.xls” is a web page or a text."""
     try:
@@ -82,7 +89,10 @@ class WorkbookSheet(Sheet):
 
     @classmethod
     def of(cls, path: Path, knows: Knows, name: str | None) -> Self:
-        content = path.read_bytes()
+        return cls.in_memory(path, path.read_bytes(), knows, name)
+
+    @classmethod
+    def in_memory(cls, path: Path, content: bytes, knows: Knows, name: str | None = None) -> Self:
         if content.startswith(OLE) and ENCRYPTED in content:
             raise CannotImport("has_password", path=path)
         try:

@@ -1,0 +1,136 @@
+"""What the calendar opens for next month's visits: a plan for every store that is active on the 28th, and the month itself.
+
+From the 20th to the 28th, every day: a store that is entered late gets its plan, and of one that closes none is expected
+any more (5.3 E55). The lines of the day whose customers have an open complaint are held back (E59).
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlmodel import col, select
+
+from activities.database import once_more
+from models import policy
+from models.calendar import Period
+from models.forms import Case
+from models.people import CALENDAR
+from models.tables import CaseRow, VisitRow
+from models.tasks import Promise
+from models.visits import VISIT_PLAN
+from models.visits.facts import VisitMonth, VisitPlan
+from models.visits.forms import Progress, StoreClosed
+from models.visits.months import counting_day, month_begins, shifted
+from models.visits.terms import VisitPlanPromises
+from settings import House
+from starter.submissions import Submissions
+from starter.visits import days, whom
+from starter.visits.lists import Lists
+
+FIRST_DAY, DUE_DAY = 20, 28
+"""Of a month: from when stores are asked for the next one's plan, and which stores are (5.3 E55)."""
+AT_ONCE = 50
+
+
+def plans_of(house: House, period: Period) -> Iterable[Case]:
+    """The plans to be opened on a day; before that, what else begins with the day."""
+    begin_day(house, period)
+    if not FIRST_DAY <= period.first_day.day <= DUE_DAY:
+        return []
+    earlier = reminded_earlier(house, period.next_month)
+    return [
+        facts_of(period.next_month, store.code, house.calendar, earlier)
+        for store in house.people.stores
+        if store.active_on(counting_day(period.month, DUE_DAY))
+    ]
+
+
+def months_of(house: House, period: Period) -> Iterable[Case]:
+    """The month to be opened on a day."""
+    if not FIRST_DAY <= period.first_day.day <= DUE_DAY:
+        return []
+    month, zone = period.next_month, house.calendar
+    asked_at, over_at = month_begins(period.month, zone), month_begins(shifted(month, 1), zone)
+    return [VisitMonth(month=month, asked_at=asked_at, over_at=over_at)]
+
+
+def facts_of(month: str, store: str, zone: ZoneInfo, reminded_earlier: int = 0) -> VisitPlan:
+    return VisitPlan(
+        plan_no=f"{month}-{store}",
+        month=month,
+        store=store,
+        asked_at=month_begins(shifted(month, -1), zone),
+        begins_at=month_begins(month, zone),
+        reminded_earlier=reminded_earlier,
+    )
+
+
+def reminded_earlier(house: House, month: str) -> int:
+    """How many days earlier than the policy says stores are reminded of a month's plan: none, unless a setting says so."""
+    promises = policy.promises(VISIT_PLAN, house.settings.policy)
+    assert isinstance(promises, VisitPlanPromises)
+    if promises.terms.reminders == "literal":
+        return 0
+    asked_at = month_begins(shifted(month, -1), house.calendar)
+    literal = _reminder(promises.plan, asked_at, house.calendar)
+    with house.database.reading() as session:
+        moved = days.Days.of(session, {literal.year - 1, literal.year}).last_worked(literal)
+    return (literal - moved).days
+
+
+def _reminder(promise: Promise, asked_at: datetime, zone: ZoneInfo) -> date:
+    first = promise.ladder[0]
+    after = first.after if first.is_reminder else timedelta(0)
+    return (promise.due(asked_at) + after).astimezone(zone).date()
+
+
+def begin_day(house: House, period: Period) -> None:
+    """Plans that are expected no more end; lines of the day that an open complaint forbids are held back. Done again, it changes nothing."""
+    submissions = Submissions(house.database, house.keys, house.people, lambda: period.at, house.settings.policy)
+    for case in _of_closed_stores(house, period):
+        _end(house, submissions, case)
+    for case in _with_lines_on(house, period.first_day):
+        _hold(house, submissions, case, period.first_day)
+
+
+def _of_closed_stores(house: House, period: Period) -> list[str]:
+    if not FIRST_DAY <= period.first_day.day <= DUE_DAY:
+        return []
+    closed = [
+        f"{period.next_month}-{store.code}"
+        for store in house.people.stores
+        if not store.active_on(counting_day(period.month, DUE_DAY))
+    ]
+    with house.database.reading() as session:
+        query = select(CaseRow.id).where(CaseRow.process == VISIT_PLAN.name, CaseRow.state == "open")
+        return list(session.exec(query.where(col(CaseRow.number).in_(closed)))) if closed else []
+
+
+@once_more
+def _end(house: House, submissions: Submissions, case: str) -> None:
+    with house.database.writing() as session:
+        submissions.add_in(session, VISIT_PLAN, case, StoreClosed(), CALENDAR, key=f"closed-{case}")
+
+
+def _with_lines_on(house: House, day: date) -> list[str]:
+    with house.database.reading() as session:
+        query = select(VisitRow.case_id).where(VisitRow.due_on == day, VisitRow.state == "planned").distinct()
+        query = query.join(CaseRow, col(CaseRow.id) == col(VisitRow.case_id)).where(CaseRow.state == "open")
+        return list(session.exec(query))
+
+
+@once_more
+def _hold(house: House, submissions: Submissions, case: str, day: date) -> None:
+    """Hold back the lines of a day whose customers have an open complaint; say so to the case where that ends a list."""
+    with house.database.writing() as session:
+        plan = session.exec(select(CaseRow).where(CaseRow.id == case).with_for_update()).one()
+        if plan.state != "open":
+            return
+        lists = Lists(session, case, house)
+        due = select(VisitRow).where(VisitRow.case_id == case, VisitRow.due_on == day, VisitRow.state == "planned")
+        for row in session.exec(due):
+            if complaint := whom.open_complaint(session, house.keys, whom.line_of(house.keys, row)):
+                row.state, row.held_for = "held", complaint
+        session.flush()
+        if lists.changed:
+            submissions.add_in(session, VISIT_PLAN, case, Progress(lists=lists.open()), CALENDAR)

@@ -1,0 +1,217 @@
+"""A store's plan as a workbook: written with its members and what they bought, and read again with every row that does not hold."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+from sqlmodel import Session, col, func, select
+
+from activities.keys import KeyRing
+from models.forms import FieldError
+from models.tables import MemberRow, PurchaseRow
+from models.visits.facts import PlannedVisit
+from models.visits.months import begins
+from models.words import Language, label, say
+from starter.refusals import Invalid, field_errors
+from starter.spreadsheets.columns import Leaf, Names, Unreadable, leaves_in, value_of
+from starter.spreadsheets.sheets import Record, Sheet
+from starter.visits import whom
+from starter.visits.books import Sheet as Page
+from starter.visits.books import book
+
+OWNER = "visit_line"
+"""Whose words the columns bear."""
+RECENT = timedelta(days=60)
+"""Who has bought something since is offered for a visit after the sale."""
+MOST = 300
+"""Members of a kind that are offered."""
+ROOM = 200
+
+
+def names() -> Names:
+    return Names.among(OWNER, leaves_in(OWNER, PlannedVisit))
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A member that may be visited: why, and what he bought last and when."""
+
+    member: MemberRow
+    purpose: str
+    receipt: str | None
+    bought_on: date | None
+    amount: str | None
+
+
+def offered(session: Session, store: str, now: datetime, zone: ZoneInfo) -> list[Offered]:
+    """A store's members who bought something lately, the latest first; then those who have not for over three months."""
+    return [*_buyers(session, store, now, zone), *churned(session, [store], now, zone)]
+
+
+def _buyers(session: Session, store: str, now: datetime, zone: ZoneInfo) -> list[Offered]:
+    last = (
+        select(PurchaseRow.member_id, func.max(PurchaseRow.at).label("at"))
+        .join(MemberRow, col(MemberRow.id) == col(PurchaseRow.member_id))
+        .where(MemberRow.store == store, MemberRow.standing == "active", col(PurchaseRow.refund_of).is_(None))
+        .group_by(col(PurchaseRow.member_id))
+        .subquery()
+    )
+    query = (
+        select(MemberRow, PurchaseRow)
+        .join(PurchaseRow, col(PurchaseRow.member_id) == col(MemberRow.id))
+        .join(last, (last.c.member_id == PurchaseRow.member_id) & (last.c.at == PurchaseRow.at))
+        .where(PurchaseRow.at >= now - RECENT, col(PurchaseRow.refund_of).is_(None))
+        .order_by(col(PurchaseRow.at).desc(), col(PurchaseRow.receipt))
+    )
+    found: dict[str, Offered] = {}
+    for member, bought in session.exec(query.limit(2 * MOST)):
+        on = bought.at.astimezone(zone).date()
+        found.setdefault(member.id, Offered(member, "after_sale", bought.receipt, on, f"{bought.amount:.2f}"))
+    return list(found.values())[:MOST]
+
+
+def churned(session: Session, stores: list[str], now: datetime, zone: ZoneInfo, most: int = MOST) -> list[Offered]:
+    """Members of these stores who have bought nothing for over three months, those who bought last first (handbook 5.4)."""
+    today = now.astimezone(zone).date()
+    since = whom.churned_before(today, zone)
+    bought = (
+        select(PurchaseRow.member_id, func.max(PurchaseRow.at).label("at"))
+        .where(col(PurchaseRow.refund_of).is_(None))
+        .group_by(col(PurchaseRow.member_id))
+        .subquery()
+    )
+    never = bought.c.at.is_(None) & (col(MemberRow.joined_on) < since.astimezone(zone).date())
+    query: Any = (
+        select(MemberRow, bought.c.at)
+        .join(bought, bought.c.member_id == MemberRow.id, isouter=True)
+        .where(col(MemberRow.store).in_(stores), MemberRow.standing == "active")
+        .where((bought.c.at < since) | never)
+        .order_by(func.coalesce(bought.c.at, begins(date(1900, 1, 1), zone)).desc(), col(MemberRow.id))
+    )
+    rows = session.exec(query.limit(most))
+    return [Offered(row, "churned", None, at.astimezone(zone).date() if at else None, None) for row, at in rows]
+
+
+def template(
+    session: Session, keys: KeyRing, store: str, month: str, now: datetime, zone: ZoneInfo, language: Language
+) -> bytes:
+    """The workbook of a store's plan, its members filled in. A row whose day stays empty is not planned."""
+    leaves = list(names().leaves.values())
+    rows = [_row(leaves, one, keys, language) for one in offered(session, store, now, zone)]
+    page = Page(
+        f"{month} {store}",
+        [leaf.label(language) + ("*" if leaf.required else "") for leaf in leaves],
+        rows,
+        picks={
+            n: [leaf.choice(code, language) for code in leaf.choices] for n, leaf in enumerate(leaves) if leaf.choices
+        },
+        required=frozenset(n for n, leaf in enumerate(leaves) if leaf.required),
+        room=ROOM,
+    )
+    guide = Page(
+        say("template", "guide", language),
+        [say("template", "column", language), say("template", "how", language)],
+        [
+            [say("visit", "plan_guide", language, month=month), ""],
+            *([leaf.label(language), say("visit", f"how_{leaf.name}", language, month=month)] for leaf in leaves),
+        ],
+    )
+    return book([page, guide], now.astimezone(zone))
+
+
+def _row(leaves: list[Leaf], one: Offered, keys: KeyRing, language: Language) -> list[Any]:
+    record = whom.record_of(one.member, keys)
+    values: dict[str, Any] = {
+        **{name: record.get(name) for name in ("member_no", "name", "phone", "card_no")},
+        "goods": f"{one.receipt} ¥{one.amount}" if one.receipt else None,
+        "receipt_no": one.receipt,
+        "purchased_on": one.bought_on,
+        "purpose": one.purpose,
+        "method": "phone",
+    }
+    return [
+        leaf.choice(values[leaf.name], language) if leaf.choices and values.get(leaf.name) else values.get(leaf.name)
+        for leaf in leaves
+    ]
+
+
+# Read again
+
+
+@dataclass(frozen=True)
+class Read:
+    """The planned lines of a workbook, and the row that each stands in."""
+
+    lines: list[PlannedVisit]
+    rows: list[int]
+    left_out: int
+    """Rows without a day."""
+
+
+def read(sheet: Sheet, zone: ZoneInfo) -> Read:
+    """The lines of a plan. Invalid names every row and column that does not hold; then nothing is taken."""
+    known = names()
+    columns = {n: leaf for n, header in enumerate(sheet.headers) if (leaf := known.find(header))}
+    lines, rows, errors, left_out = [], [], [], 0
+    for record in sheet.records():
+        values, against = _values(record, columns, zone)
+        if "planned_on" not in values and not any(error.field.endswith(".planned_on") for error in against):
+            left_out += 1
+            continue
+        if not against:
+            try:
+                lines.append(PlannedVisit.model_validate(values))
+                rows.append(record.line)
+            except ValidationError as error:
+                found = field_errors(error.errors(), PlannedVisit)
+                against = [one.model_copy(update={"field": f"rows.{record.line}.{one.field}"}) for one in found]
+        errors += against
+    if errors:
+        raise Invalid(errors)
+    return Read(lines, rows, left_out)
+
+
+def _values(record: Record, columns: Mapping[int, Leaf], zone: ZoneInfo) -> tuple[dict[str, str], list[FieldError]]:
+    values, against = {}, []
+    for column, leaf in columns.items():
+        text = record.cells[column].strip() if column < len(record.cells) else ""
+        if not text:
+            continue
+        try:
+            values[leaf.name] = value_of(leaf, text, zone).text
+        except Unreadable as lost:
+            place = f"rows.{record.line}.{leaf.name}"
+            against.append(FieldError(field=place, code=lost.code, values=lost.values))
+    return values, against
+
+
+def by_row(error: Invalid, rows: list[int]) -> Invalid:
+    """What a plan's door has against its lines, by the rows of the workbook they came from."""
+    return Invalid([one.model_copy(update={"field": _placed(one.field, rows)}) for one in error.errors])
+
+
+def _placed(place: str, rows: list[int]) -> str:
+    parts = place.split(".")
+    return f"rows.{rows[int(parts[1])]}.{parts[-1]}" if parts[0] == "lines" and len(parts) > 1 else place
+
+
+def in_words(error: Invalid, language: Language) -> Iterator[str]:
+    """Every row and column that does not hold, and why, as people read it."""
+    for one in error.errors:
+        parts = one.field.split(".")
+        reason = say("field", one.code, language, **one.values)
+        if reason == say("field", "other", language):
+            reason = say("import", one.code, language, **one.values)
+        where = (
+            say("visit", "row", language, row=parts[1], column=label(OWNER, parts[-1], language))
+            if len(parts) > 2
+            else one.field
+        )
+        yield f"{where}: {reason}"
+
+
+def label_of(field: str, language: Language) -> str:
+    return label(OWNER, field, language)
