@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -381,15 +382,27 @@ class Ledger:
         return session.get_one(TaskRow, (case.id, key))
 
     def _who(self, session: Session, role: Role, case: CaseRow, at: datetime, unit: str | None = None) -> str:
-        return self._people.resolve(role, self._wanted(session, case, at, unit))
+        def before() -> str | None:
+            of_role = select(TaskRow.owner).where(TaskRow.case_id == case.id, TaskRow.owner_role == role)
+            return session.exec(of_role.order_by(col(TaskRow.owed_at).desc()).limit(1)).first()
+
+        return self._people.resolve(role, replace(self._wanted(session, case, at, unit), before=before))
 
     def _wanted(self, session: Session, case: CaseRow, at: datetime, unit: str | None = None) -> Wanted:
         def load() -> dict[str, int]:
             open_tasks = select(TaskRow.owner, func.count()).where(TaskRow.state == "open").group_by(TaskRow.owner)
             return dict(session.exec(open_tasks).all())
 
-        place = {"region": case.region, "store": case.store, "unit": unit, "about": case.about}
-        return Wanted(case=case.id, at=at, process=case.process, load=load, **place)
+        return Wanted(
+            case=case.id,
+            at=at,
+            region=case.region,
+            store=case.store,
+            unit=unit,
+            about=case.about,
+            process=case.process,
+            load=load,
+        )
 
     def _kept(self, session: Session, recording: Recording) -> dict[str, dict[str, Any]]:
         keys = [entry.key for entry in recording.entries]

@@ -45,8 +45,10 @@ class Wanted:
     unit: str | None = None
     about: str | None = None
     process: str | None = None
+    before: Callable[[], str | None] = lambda: None
+    """Who did it for this case before; asked only where several could."""
     load: Callable[[], Mapping[str, int]] = dict
-    """Open tasks by person; asked only where several could do it."""
+    """Open tasks by person; asked only where several could do it, and none of them has."""
 
 
 class Directory(BaseModel):
@@ -162,8 +164,10 @@ class Directory(BaseModel):
         return self.is_present(person, at) and next_hours(person.roster, at, ZoneInfo(self.zone)) - at <= LONG_OFF
 
     def _of_several(self, able: list[Person], wanted: Wanted) -> str:
-        """The one with the least to do; of those, spread evenly by case id."""
+        """Whoever did it before, else the one with the least to do; of those, spread evenly by case id."""
         if len(able) > 1:
+            if (before := wanted.before()) in {person.id for person in able}:
+                return str(before)
             load = wanted.load()
             least = min(load.get(person.id, 0) for person in able)
             able = [person for person in able if load.get(person.id, 0) == least]

@@ -67,7 +67,8 @@ def promises(process: Process, path: Path = SHIPPED) -> BaseModel:
     section = _section(process, path)
     patience = _read(path).get("escalation", {}).get("acknowledge")
     promised = {
-        name: {"name": name, **promise, "ladder": [_rung(rung, patience) for rung in promise["ladder"]]}
+        name: {"name": name, **promise}
+        | ({"ladder": [_rung(rung, patience) for rung in promise["ladder"]]} if "ladder" in promise else {})
         for name, promise in section["promises"].items()
     }
     return process.promises.model_validate(promised | ({"terms": section["terms"]} if "terms" in section else {}))

@@ -133,7 +133,7 @@ async def test_by_the_command_line(month: Office, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("KEFU_KEYS", KEYS)
     monkeypatch.setenv("KEFU_DATA", str(month.house.settings.data))
     monkeypatch.setenv("KEFU_ACTOR", "lin")
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr("starter.commands.terminal.out.width", 250)
     whole = await kefu("expiry", "2027-01")
     assert whole.exit_code == 0, whole.output
     assert "2027年1月到期会员名单：3 人；另有 1 人已免年费" in whole.output

@@ -503,7 +503,7 @@ def test_an_import_killed_in_the_middle_goes_on_and_doubles_nothing(counter):
     counter.takes(*numbered(1))  # the ledger and the file are there
     counter.file.write_text("\n".join([*numbered(1, 2, 3, 4, 5), "OA-6,,无日期"]), encoding="utf-8")
     doomed = multiprocessing.get_context("spawn").Process(
-        target=_import_and_die, args=(counter.folder, str(counter.database.url), counter.keys, counter.people)
+        target=_import_and_die, args=(counter.folder, str(counter.database.url), counter.keys, counter.people.now)
     )
     doomed.start()
     doomed.join()

@@ -489,11 +489,15 @@ async def test_who_may_not_read_a_case_reads_no_letter_of_it(counter: Counter):
 
 
 async def test_an_answer_is_filled_in_for_a_case_of_its_category(office: Office):
-    case = await office.open(category="起球", customer={"name": "张小红"})
-    kept = {"category": "起球", "title": "致歉", "text": "{customer}您好，{store}的工单 {number}，款号 {style_no}。"}
+    case = await office.open(category="质量/起球", customer={"name": "张小红"})
+    kept = {
+        "category": "质量/起球",
+        "title": "致歉",
+        "text": "{customer}您好，{store}的工单 {number}，款号 {style_no}。",
+    }
     async with office.api("wang") as manager, office.api("lin") as door:
         assert (await manager.post("/api/answers", json=kept)).status_code == 201
-        await manager.post("/api/answers", json={**kept, "category": "褪色"})
+        await manager.post("/api/answers", json={**kept, "category": "质量/褪色"})
         [shown] = (await door.get(f"/api/cases/{case}/answers")).json()["items"]
         assert shown["text"] == f"张小红您好，上海南京东路店的工单 {office.case(case).number}，款号 {{style_no}}。"
         assert shown["missing"] == ["style_no"]

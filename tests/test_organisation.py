@@ -97,6 +97,13 @@ def test_the_region_comes_first_then_the_speciality_then_the_load():
         assert two.resolve(Role.SPECIALIST, wanted(load=lambda busy=busy: {busy: 3})) == free
 
 
+def test_a_case_stays_with_who_has_it_though_others_have_less_to_do():
+    two = of(someone("x", regions=("east",)), someone("y", regions=("east",)))
+    busy = wanted(load=lambda: {"x": 9}, before=lambda: "x")
+    assert two.resolve(Role.SPECIALIST, busy) == "x"
+    assert two.resolve(Role.SPECIALIST, wanted(load=lambda: {"x": 9}, before=lambda: "gone")) == "y"
+
+
 def test_e37_who_is_absent_is_passed_over_and_a_region_without_an_owner_is_the_managers():
     """Absent: a colleague of the region, else the deputy; transitively, and never round in a circle."""
     one, two = someone("e1", regions=("east",), deputies=("w1",)), someone("e2", regions=("east",))

@@ -86,7 +86,8 @@ async def test_what_is_open_and_overdue_escalates_once_it_is_here(office: Office
     assert office.fired(case, "solution")[0].system_was_late is False, "it could not be known before it came"
     assert office.heard(case, "sun") == []
     await office.pass_time(DAY + HOUR)
-    assert sorted(office.heard(case, "sun")) == ["overdue/callback", "overdue/solution"]
+    told = ["overdue/callback", "overdue/solution", "unacknowledged/callback", "unacknowledged/solution"]
+    assert sorted(office.heard(case, "sun")) == told
 
 
 async def test_history_ends_in_the_archive_at_its_own_time_and_is_told_to_nobody(office: Office):

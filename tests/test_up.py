@@ -418,7 +418,7 @@ async def test_the_sample_is_a_day_in_which_one_case_is_late_and_filling_it_agai
             lambda data: (data / "keys").write_text("other:" + base64.b64encode(b"o" * 32).decode()),
             "is not in the key ring",
         ),
-        (lambda data: (data / "policy.toml").write_text("[complaint.promises.reply]"), "complaint.reply.within"),
+        (lambda data: (data / "policy.toml").write_text("[complaint.promises.reply]"), "complaint.reply.ladder"),
         (lambda data: (data / "policy.toml").write_text("reply ="), "policy.toml"),
         (lambda data: (data / "directory.toml").write_text("people = []"), "nobody in the directory"),
     ],
