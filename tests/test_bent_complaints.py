@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from models.tables import SubmissionRow
 from starter.refusals import Invalid, NotFound
@@ -651,3 +652,21 @@ def test_a_store_complaint_says_what_the_store_did(office: Office):
     assert [(error.field, error.code) for error in refused.value.errors] == [
         ("store_handling", "store_handling_needed")
     ]
+
+
+async def test_what_was_asked_of_a_department_by_an_earlier_release_goes_on(office: Office):
+    """Its act was `assist`, its answer `answer`: a run that recalls them, or replays them, takes them for what they are now."""
+    case = await office.open()
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次有没有别的投诉")
+    await office.hand_in(case, "assist", by="shang", task="assist", answer="没有")
+    with office.house.database.writing() as session:
+        for row in session.exec(select(SubmissionRow).where(SubmissionRow.case_id == case)):
+            if row.form == "assist":
+                row.form, row.task, row.outline = "answer", "answer", {"content": "§"}
+            elif row.form == "ask_department":
+                row.form = "assist"
+    await office.front.reconciler.rebuild(case)
+    await office.hand_in(case, "ask_department", department="merchandise", question="别的颜色呢")
+    assert office.tasks(case)["assist-2"].state == "open"
+    await office.hand_in(case, "assist", by="shang", answer="也没有")
+    assert {office.tasks(case)[key].state for key in ("assist", "assist-2")} == {"done"}
