@@ -407,6 +407,16 @@ async def test_e26_back_again_is_a_new_case_linked_to_the_earlier_one(office: Of
     assert [(error.field, error.code) for error in refused.value.errors] == [("earlier", "no_such_other_case")]
 
 
+async def test_e41_a_case_stays_open_until_its_closing_form_and_the_manager_hears_of_a_late_one(office: Office):
+    case = await at_callback(office)
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
+    await office.pass_time(25 * HOUR)
+    assert office.heard(case, "wang") == ["overdue/record"]
+    assert office.case(case).state == "open"
+    await office.hand_in(case, "record", finding="补交")
+    assert office.case(case).state == "archived"
+
+
 # Of another kind than it was taken for
 
 

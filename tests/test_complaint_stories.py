@@ -45,6 +45,7 @@ async def test_every_due_time_explains_itself(office: Office):
 
 
 async def test_the_owner_is_reminded_then_the_manager_hears_then_the_director(office: Office):
+    """E39: one escalation a rung, a reminder before."""
     case = await office.open()
     await office.pass_time(20 * HOUR + SECOND)
     assert office.heard(case, "lin") == ["new/None", "reminder/reply"]
@@ -65,6 +66,7 @@ async def test_a_rung_fires_at_its_planned_instant(office: Office):
 
 
 async def test_a_late_reply_closes_its_task_and_stops_only_its_own_ladder(office: Office):
+    """E38: the escalation stays in the history; the task closes, and no second notice comes."""
     case = await office.open()
     await office.pass_time(25 * HOUR)
     assert (await office.hand_in(case, "reply", content="抱歉久等")).state == "decided"
@@ -125,6 +127,7 @@ async def test_without_a_promised_duration_the_execution_is_due_at_once_within_2
 
 
 async def test_the_callback_is_refused_until_the_solution_is_carried_out(office: Office):
+    """E40: out of order, refused with the reason."""
     case = await office.open()
     early = await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
     assert early.refusal
@@ -136,6 +139,7 @@ async def test_the_callback_is_refused_until_the_solution_is_carried_out(office:
 
 
 async def test_the_callback_is_owed_within_a_week_of_receipt_whatever_else_is_late(office: Office):
+    """E43: from receipt (D-2)."""
     case = await office.open()
     await office.pass_time(7 * DAY + SECOND)
     assert "reminder/callback" in office.heard(case, "lin")
@@ -143,6 +147,7 @@ async def test_the_callback_is_owed_within_a_week_of_receipt_whatever_else_is_la
 
 
 async def test_solved_on_the_line_leaves_the_callback_and_the_record(office: Office):
+    """E30: reply, solution, consent and execution in one; only callback and record stay."""
     case = await office.open()
     done = await office.hand_in(
         case, "solve", reply="当场致歉", steps="换新", effect="满意", remedy="exchange", execution="已换"

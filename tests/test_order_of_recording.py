@@ -89,6 +89,7 @@ async def test_in_time_work_never_escalates_though_the_engine_was_down_past_both
 
 
 async def test_work_done_at_the_very_instant_it_is_due_is_in_time(office: Office):
+    """E38: done at the due time is in time."""
     case = await late_case(office)
     await office.worker_leaves()
     recorded(office, case, "reply", 0 * SECOND, content="准点")
