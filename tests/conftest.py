@@ -1,6 +1,7 @@
 """The fixtures of every story."""
 
 import base64
+import logging
 import os
 import random
 import socket
@@ -28,6 +29,18 @@ KEYS = "test:" + base64.b64encode(b"stories are told in the open".ljust(32)).dec
 """A key everybody may know: recorded histories are read with it."""
 
 ON_POSTGRESQL = os.environ.get("KEFU_TEST_DATABASE") == "postgresql"
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that a test runs sets up the process's logs for good, on a stream that is closed after it."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+        if handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

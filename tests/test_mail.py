@@ -458,7 +458,8 @@ async def test_the_ledger_holds_no_word_of_a_letter_in_the_clear(counter: Counte
     secrets = ("张小红", CUSTOMER, "跑绒", "送检", "投诉羽绒服", "1@customer")
     for file in counter.house.settings.data.glob("ledger.db*"):
         assert [secret for secret in secrets if secret.encode() in file.read_bytes()] == []
-    assert [secret for secret in secrets if secret in caplog.text] == []
+    ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("mail."))
+    assert [secret for secret in secrets if secret in ours] == [], "the mail server of the test has a log of its own"
 
 
 async def test_letters_turn_over_to_a_new_key_and_are_found_still(inlet: Counter):
