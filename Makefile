@@ -25,7 +25,7 @@ visits: $(READY)
 	$(BIN)/python -m tests.visit_months $(if $(MONTHS),--months $(MONTHS)) $(if $(STORES),--stores $(STORES)) $(if $(LINES),--lines $(LINES))
 
 # Real orders (customer,date,units,amount) through every month of expiring cards, beside a reference in plain SQL: make months DATA=orders.csv
-DATA ?= ../shared/data/orders.csv
+DATA ?= orders.csv
 months: $(READY)
 	$(BIN)/python -m tests.months $(DATA)
 
