@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlmodel import Session, col, func, select
 
 from activities.database import Database
-from models.tables import CaseRow, ExpiryListRow, MemberRow
+from models.tables import CaseRow, ExpiryListRow, MemberRow, OrganisationRow
 from models.words import LANGUAGES, say
 
 NONCE = 12
@@ -196,6 +196,9 @@ def needed(session: Session) -> dict[str, Need]:
     of_members = select(MemberRow.keys, func.count()).group_by(col(MemberRow.keys))
     for key_id, members in session.exec(of_members):
         found.setdefault(key_id, Need()).members += members
+    of_people = select(OrganisationRow.key, func.count()).group_by(col(OrganisationRow.key))
+    for key_id, versions in session.exec(of_people):
+        found.setdefault(key_id, Need()).closed += versions
     return found
 
 

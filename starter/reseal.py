@@ -12,7 +12,7 @@ from sqlmodel import Session, col, func, select
 
 from activities.database import Database
 from activities.keys import COLUMN, KeyRing, Need, UnknownKey, needed
-from models.tables import ArchiveRow, CaseRow, ExpiryListRow, SubmissionRow
+from models.tables import ArchiveRow, CaseRow, ExpiryListRow, OrganisationRow, SubmissionRow
 from settings import House
 from starter import customers
 from starter.attachments.cabinet import Attachments
@@ -65,10 +65,26 @@ def reseal(house: House, progress: Callable[[int, int], None] = lambda _done, _a
         month = months[-1]
     turned, unreadable = register.turn_over(database, keys, _patiently)
     report.turned, report.unreadable = report.turned + turned, report.unreadable + unreadable
+    _patiently(lambda: _turn_over_organisation(database, keys, report))
     with database.reading() as session:
         found = needed(session)
     report.others = {key_id: found.get(key_id) for key_id in keys.reading}
     return report
+
+
+def _turn_over_organisation(database: Database, keys: KeyRing, report: Report) -> None:
+    """Every version of the organisation; they are few."""
+    with database.writing() as session:
+        for row in session.exec(select(OrganisationRow).where(OrganisationRow.key != keys.writing)):
+            where = f"organisation/{row.at.isoformat()}"
+            try:
+                plain = keys.open(row.sealed, COLUMN, where)
+            except (InvalidTag, UnknownKey) as error:
+                log.error("reseal.unreadable", organisation=row.version, reason=type(error).__name__)
+                report.unreadable.append(f"organisation {row.version}")
+                continue
+            row.sealed, row.key = keys.seal(plain, COLUMN, where), keys.writing
+            report.turned += 1
 
 
 def _next(database: Database, keys: KeyRing, after: str) -> list[str]:

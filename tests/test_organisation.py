@@ -1,5 +1,6 @@
 """The organisation as data (handbook 1.2, E36, E37): read whole or not at all, changed in the open, and found at every instant."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import xlsxwriter
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from models.duty import Absence, Roster, after, next_hours, spans_of
@@ -15,6 +17,8 @@ from models.people import Person, Role, Store
 from settings import House
 from starter.__main__ import app
 from starter.organisation.files import BadOrganisation, read
+from starter.organisation.versions import keep
+from starter.reseal import reseal
 from tests.conftest import KEYS
 from tests.office import DAY, HOUR, Office
 
@@ -311,3 +315,20 @@ async def test_an_absence_hands_over_all_open_tasks_in_one_act_and_back_on_retur
     }
     assert office.tasks(others)["reply"].owner == "chen", "hers stay hers"
     assert office.tasks(await office.open())["reply"].owner == "lin"
+
+
+def test_every_version_is_turned_over_to_a_new_key(house: House):
+    admin = house.people.person("admin")
+    assert admin
+    with house.database.writing() as session:
+        for n in range(2):
+            keep(session, house.keys, house.people.now, admin, "loaded", AT + n * HOUR, None)
+    fresh = "new:" + base64.b64encode(b"n" * 32).decode()
+    both = House(house.settings.model_copy(update={"keys": SecretStr(f"{fresh},{KEYS}")}))
+    assert reseal(both).others == {"test": None}, "nothing needs the old one any more"
+    alone = House(house.settings.model_copy(update={"keys": SecretStr(fresh)}))
+    assert alone.people.now == house.people.now
+    with alone.database.reading() as session:
+        assert alone.people.version(session, 1) == house.people.now
+    both.database.close()
+    alone.database.close()
