@@ -12,10 +12,7 @@ from temporalio import activity
 
 from activities.database import Database
 from activities.keys import COLUMN, KeyRing
-from models.organisation import Wanted, Who
-from models.people import Role
-from models.tables import ArchiveRow, AttachmentRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
-from models.tasks import (
+from models.entries import (
     Acknowledged,
     AnyEntry,
     Armed,
@@ -28,7 +25,6 @@ from models.tasks import (
     Noted,
     Recording,
     Sent,
-    Submission,
     TaskDone,
     TaskMoved,
     TaskOwed,
@@ -36,6 +32,10 @@ from models.tasks import (
     TaskWithdrawn,
     Told,
 )
+from models.organisation import Wanted, Who
+from models.people import Role
+from models.tables import ArchiveRow, AttachmentRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tasks import Submission
 
 log = structlog.get_logger()
 

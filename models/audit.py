@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 from models.forms import Case, Code, Form, Instant, Text
 from models.members import MEMBER_FIELDS, MemberField
 from models.people import Person, Role
-from models.tasks import Process, Promise
+from models.promises import Promise
+from models.tasks import Process
 
 MEMBER_SYSTEM = Person(id="member-system", name="会员系统 · member system", role=Role.SYSTEM)
 """Who brings what the chain's own member system sends."""

@@ -16,7 +16,8 @@ from models.calendar import Monthly
 from models.forms import Case, Code, Form, Instant, Text
 from models.members import Member, Purchase
 from models.people import Role
-from models.tasks import Process, Promise
+from models.promises import Promise
+from models.tasks import Process
 
 OURS = frozenset({Role.SYSTEM})
 """Opened by the calendar, or told by the ledger: no person does it."""

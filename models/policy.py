@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ValidationError
 
 from models.people import Role
-from models.tasks import Process, Promise
+from models.promises import Promise
+from models.tasks import Process
 
 SHIPPED = Path(__file__).with_name("policy.toml")
 

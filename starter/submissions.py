@@ -16,11 +16,12 @@ from activities.database import Database, once_more
 from activities.keys import COLUMN, KeyRing
 from activities.ledger import as_submission, locked, other_case
 from models import policy
+from models.acts import Acknowledge, HandOver, Reassign
 from models.forms import LEDGER, Case, Form, Private
 from models.organisation import Who
 from models.people import Person, Role
 from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow, TaskRow
-from models.tasks import OPENING, Acknowledge, HandOver, Opened, Past, Process, Reassign, Refusal, Submission
+from models.tasks import OPENING, Opened, Past, Process, Refusal, Submission
 from starter import customers
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 

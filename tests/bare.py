@@ -7,7 +7,8 @@ from temporalio.exceptions import ApplicationError
 
 from models.complaint.facts import Complaint
 from models.complaint.terms import ComplaintPromises
-from models.tasks import Opened, Outcome, Promise, Submission
+from models.promises import Promise
+from models.tasks import Opened, Outcome, Submission
 
 STEPS = ("reply", "solution", "consent", "execution", "callback", "record")
 

@@ -12,7 +12,7 @@ from temporalio.client import Client
 import worker
 from activities.ledger import Ledger
 from activities.payloads import data_converter
-from models.tasks import DueRung, Fired, Recording
+from models.entries import DueRung, Fired, Recording
 from settings import House, Settings
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.people import Role
-from models.tasks import Promise, Rung
+from models.promises import Promise, Rung
 
 ZONE = ZoneInfo("Asia/Shanghai")
 

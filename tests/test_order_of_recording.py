@@ -16,9 +16,9 @@ from pydantic import SecretStr
 
 from activities import schema
 from models.complaint.terms import ComplaintPromises
+from models.entries import DueRung
 from models.people import Role
 from models.tables import EventRow
-from models.tasks import DueRung
 from settings import House, Settings
 from starter import relay
 from tests.conftest import KEYS

@@ -41,6 +41,7 @@ from activities.ledger import Ledger, locked
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint
 from models.complaint.forms import Reply
+from models.entries import Armed, Because, CaseOpened, DueRung, Recording, TaskOwed, Told
 from models.forms import LEDGER
 from models.people import Role
 from models.tables import (
@@ -82,7 +83,7 @@ from models.tables import (
     VisitRow,
     WatchRow,
 )
-from models.tasks import Armed, Because, CaseOpened, DueRung, Recording, Refusal, TaskOwed, Told
+from models.tasks import Refusal
 from settings import House, Settings
 from starter.__main__ import app as kefu
 from starter.pages import Page

@@ -23,7 +23,7 @@ from typer.main import get_command
 from models import policy
 from models.complaint import COMPLAINT
 from models.complaint.facts import ComplaintIntake
-from models.tasks import Promise, Rung
+from models.promises import Promise, Rung
 from models.words import say
 from settings import Settings
 from starter import api

@@ -23,7 +23,8 @@ from activities.ledger import Ledger
 from activities.payloads import ENCODING, NOTHING, data_converter
 from models.complaint.facts import Complaint
 from models.complaint.terms import ComplaintPromises
-from models.tasks import Opened, Recording
+from models.entries import Recording
+from models.tasks import Opened
 from settings import House
 from tests.conftest import KEYS
 from tests.expiring import EXPIRING

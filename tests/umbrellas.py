@@ -9,7 +9,8 @@ from temporalio import workflow
 
 from models.forms import Case, Code, Form, Text
 from models.people import Role
-from models.tasks import Opened, Process, Promise
+from models.promises import Promise
+from models.tasks import Opened, Process
 from workflows.desk import Desk
 
 BOTH = frozenset({Role.STORE, Role.SPECIALIST})

@@ -11,36 +11,19 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, FailureError
 
 from activities.ledger import Ledger
-from models.forms import Bundle, Form, Stamp
-from models.people import Role
-from models.tasks import (
-    OPENING,
-    Accept,
-    Acknowledge,
+from models.acts import Accept, Acknowledge, Closed, EveryCase, Extend, HandOver, Reassign
+from models.entries import (
     Acknowledged,
     AnyEntry,
     Because,
-    C,
     CaseClosed,
     CaseOpened,
     Change,
-    Closed,
     CycleBegun,
     DueRung,
-    EveryCase,
-    Extend,
-    HandOver,
     Noted,
-    Opened,
-    Outcome,
-    P,
-    Process,
-    Promise,
-    Reassign,
     Recording,
-    Refusal,
     Sent,
-    Submission,
     TaskDone,
     TaskMoved,
     TaskOwed,
@@ -48,6 +31,10 @@ from models.tasks import (
     TaskWithdrawn,
     Told,
 )
+from models.forms import Bundle, Form, Stamp
+from models.people import Role
+from models.promises import Promise
+from models.tasks import OPENING, C, Opened, Outcome, P, Process, Refusal, Submission
 from workflows.owed import Ended, F, Left, Owed, Stretch
 
 COMPLETED = "completed"

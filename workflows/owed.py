@@ -5,13 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from models.entries import Armed, Because, Change
 from models.forms import Form
-from models.tasks import (
-    Armed,
-    Because,
-    Change,
-    Promise,
-)
+from models.promises import Promise
 
 F = TypeVar("F", bound=Form)
 

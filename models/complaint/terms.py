@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from models.complaint.facts import Remedy
 from models.complaint.forms import Solution
 from models.people import Role
-from models.tasks import AT_DUE, Promise, Rung
+from models.promises import AT_DUE, Promise, Rung
 
 
 class Limit(BaseModel):

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
 
-from models.tasks import Promise
+from models.promises import Promise
 from models.visits.months import month_begins, shifted
 
 FOUR_YEARS = 48

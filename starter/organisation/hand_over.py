@@ -5,11 +5,12 @@ from datetime import datetime
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
+from models.acts import Reassign
 from models.duty import Absence
 from models.organisation import Directory, Wanted
 from models.people import Person, Role
 from models.tables import CaseRow, HandOverRow, TaskRow
-from models.tasks import Process, Reassign
+from models.tasks import Process
 from starter.refusals import Conflict, Forbidden, NotFound
 from starter.submissions import Submissions
 

@@ -15,8 +15,8 @@ from models import policy
 from models.calendar import Period
 from models.forms import Case
 from models.people import CALENDAR
+from models.promises import Promise
 from models.tables import CaseRow, VisitRow
-from models.tasks import Promise
 from models.visits import VISIT_PLAN
 from models.visits.facts import VisitMonth, VisitPlan
 from models.visits.forms import Progress, StoreClosed
