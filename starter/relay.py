@@ -24,9 +24,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from models.tasks import Outcome, Refusal
 from starter.submissions import Delivery, Receipt, Submissions
 
-ANSWER_WITHIN = 1.8
-"""Seconds a door waits for Temporal's answer before it says "being processed"."""
+ANSWER_WITHIN = timedelta(seconds=1.8)
+"""How long a door waits for Temporal's answer before it says "being processed"."""
 SEND_WITHIN = timedelta(seconds=10)
+"""How long Temporal may take for one delivery before it is tried again."""
 AT_ONCE = 3
 IDLE = 0.2
 
@@ -82,6 +83,8 @@ class Relay:
         self._submissions = submissions
         self._client = client
         self._task_queue = task_queue
+        self.answer_within = ANSWER_WITHIN
+        self.send_within = SEND_WITHIN
         self.breaker = Breaker()
         self._deliveries: set[asyncio.Task[None]] = set()
 
@@ -92,7 +95,7 @@ class Relay:
         Once it has committed, nothing that goes wrong here makes it undone: the receipt says `pending`.
         """
         holder = secrets.token_hex(4) if self.breaker.lets_through() else None
-        until = asyncio.get_running_loop().time() + ANSWER_WITHIN
+        until = asyncio.get_running_loop().time() + self.answer_within.total_seconds()
         receipt = await asyncio.to_thread(commit, holder)
         if holder and receipt.state == "pending":
             with _whatever_happens(receipt), suppress(TimeoutError):
@@ -106,7 +109,8 @@ class Relay:
     async def carry(self, *cases: str) -> None:
         """Deliver what waits in cases that a door has just written to, and wait for it as long as a door does. The relay does the rest."""
         if cases and self.breaker.lets_through():
-            await asyncio.wait({self._in_background(self.deliver(case)) for case in cases}, timeout=ANSWER_WITHIN)
+            deliveries = {self._in_background(self.deliver(case)) for case in cases}
+            await asyncio.wait(deliveries, timeout=self.answer_within.total_seconds())
 
     async def _decided(self, receipt: Receipt, holder: str) -> Receipt:
         """Deliver what we hold the lease for; look until it, or whoever else delivers, has decided the submission."""
@@ -158,7 +162,7 @@ class Relay:
     async def _answer_to(self, case: str, delivery: Delivery) -> Refusal | None:
         """Why the desk refused a submission, or None. Undelivered when there is no answer."""
         try:
-            async with asyncio.timeout(SEND_WITHIN.total_seconds()):
+            async with asyncio.timeout(self.send_within.total_seconds()):
                 outcome = await self._send(case, delivery)
         except WorkflowUpdateFailedError as error:
             if isinstance(error.cause, ApplicationError) and error.cause.type == "Refused":
@@ -178,7 +182,7 @@ class Relay:
 
     async def _send(self, case: str, delivery: Delivery) -> Outcome:
         """As an update with the submission's id; the opening one as start and update in one, so that its answer, too, means the ledger shows it."""
-        update: dict[str, Any] = {"id": delivery.submission.id, "result_type": Outcome, "rpc_timeout": SEND_WITHIN}
+        update: dict[str, Any] = {"id": delivery.submission.id, "result_type": Outcome, "rpc_timeout": self.send_within}
         outcome: Outcome
         if delivery.opened is None:
             handle = self._client.get_workflow_handle(case)

@@ -4,16 +4,19 @@ import base64
 import logging
 import os
 import random
+import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import schema
 from activities.database import Database
@@ -61,13 +64,41 @@ def _ledger_of_this_test(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         yield
 
 
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of this release with nothing in it: migrating takes as long as many a story."""
+    file = tmp_path_factory.mktemp("empty") / "ledger.db"
+    database = Database(f"sqlite:///{file}")
+    schema.upgrade(database)
+    database.close()
+    return file
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, empty_ledger: Path) -> Iterator[House]:
     """A house with nobody in it: an empty ledger, the sample's people."""
     house = House(Settings(data=tmp_path / "var", keys=SecretStr(KEYS)))
+    if house.database.is_sqlite:
+        shutil.copy(empty_ledger, str(house.database.url.database))
     schema.upgrade(house.database)
     yield house
     house.database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workflows_are_checked_once() -> Iterator[None]:
+    """Every worker that is built loads each workflow into the sandbox, to see whether it may run there: the same ones each time."""
+    checking = SandboxedWorkflowRunner.prepare_workflow
+    checked: set[type] = set()
+
+    def check(runner: SandboxedWorkflowRunner, defn: Any) -> None:
+        if defn.cls not in checked:
+            checking(runner, defn)
+            checked.add(defn.cls)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SandboxedWorkflowRunner, "prepare_workflow", check)
+        yield
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from standardwebhooks import Webhook
 
 from models.members import MemberRecord
 from models.tables import AuditLineRow, CaseRow, MemberRow, SubmissionRow
-from starter import api
 from tests.office import DAY, Office
 
 SECRET = "whsec_c3RvcmllcyBhcmUgdG9sZCBpbiB0aGUgb3Blbg=="
@@ -61,7 +60,7 @@ class MemberSystem:
     def __init__(self, office: Office) -> None:
         office.house.settings.member_secret = SecretStr(SECRET)
         self.office = office
-        self._door = ASGITransport(api.build(office.front), raise_app_exceptions=False)  # once: it takes a while
+        self._door = ASGITransport(office.app, raise_app_exceptions=False)
 
     def door(self, actor: str | None = None) -> AsyncClient:
         """The HTTP door, with somebody at it."""

@@ -17,7 +17,7 @@ from temporalio.client import Client
 from activities.payloads import data_converter
 from models.tables import CaseRow, SubmissionRow
 from starter.api import BODY_LIMIT
-from starter.relay import ANSWER_WITHIN, SEND_WITHIN, Breaker
+from starter.relay import SEND_WITHIN, Breaker
 from tests.conftest import free_port
 from tests.office import DAY, HOUR, Office, connected, eventually
 
@@ -165,7 +165,7 @@ async def test_without_an_engine_submissions_are_taken_and_once_that_is_known_at
             took.append(monotonic() - began)
             assert answer.status_code == 202, answer.text
         assert max(took) < SEND_WITHIN.total_seconds() / 2
-        assert took[-1] < ANSWER_WITHIN / 2, "known to be away, it is not waited for"
+        assert not office.relay.breaker.lets_through(), "known to be away, it is not waited for"
 
 
 async def test_what_was_taken_while_the_engine_was_away_is_delivered_once_and_judged_by_when_it_was_recorded(
@@ -663,15 +663,14 @@ async def test_a_locked_ledger_does_not_hold_up_who_only_reads(closed_office: Of
                 asyncio.create_task(store.post("/api/cases/complaint", json=office.complaint())) for _ in range(60)
             ]
             await eventually(lambda: all_are_waiting(len(writing)), within=30)
-            began = monotonic()
             assert (await store.get("/api/cases")).status_code == 200
-            assert monotonic() - began < 1
+            assert not any(answer.done() for answer in writing), "they are still waiting"
         assert {answer.status_code for answer in await asyncio.gather(*writing)} <= {201, 202, 503}
     other.dispose()
 
 
-async def test_a_failed_start_leaves_no_complaint_of_asyncio_behind(closed_office: Office, monkeypatch):
-    monkeypatch.setattr("starter.relay.SEND_WITHIN", timedelta(seconds=0.5))
+async def test_a_failed_start_leaves_no_complaint_of_asyncio_behind(closed_office: Office):
+    closed_office.relay.send_within = timedelta(seconds=0.5)
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     await closed_office.relay.deliver(closed_office.commit_opening().case)  # no worker: the engine does not answer

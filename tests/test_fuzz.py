@@ -191,7 +191,7 @@ class Trial:
     async def take(self, step: Step) -> None:
         if step.hours:
             await self.office.pass_time(step.hours * HOUR)
-            await eventually(self.all_fired, within=5)
+            await eventually(self.all_fired, within=60)
             await self.check()
             return
         if step.form == "open":

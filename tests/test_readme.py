@@ -26,7 +26,6 @@ from models.complaint.facts import ComplaintIntake
 from models.promises import Promise, Rung
 from models.words import say
 from settings import Settings
-from starter import api
 from starter.__main__ import app
 from tests.office import DAY, HOUR, Office, eventually
 from workflows.complaint import ComplaintWorkflow
@@ -213,7 +212,7 @@ async def address(office: Office) -> AsyncIterator[str]:
     """Where the office's API listens on a port of its own."""
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(api.build(office.front), log_config=None, lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(office.app, log_config=None, lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[door]))
         await eventually(lambda: server.started)
         yield f"127.0.0.1:{door.getsockname()[1]}"

@@ -17,7 +17,6 @@ from models.people import Store
 from models.tables import CaseRow, FinderRow, MemberRow, PurchaseRow, SubmissionRow
 from models.visits.months import first_day, month_of, shifted
 from settings import House
-from starter import api
 from tests.office import Office, eventually
 
 TAKEN = (201, 202)
@@ -65,7 +64,7 @@ class Visiting:
     def __init__(self, office: Office) -> None:
         self.office = office
         self.calendar_is_kept = True
-        self._app = api.build(office.front)  # once: its routes take longer than all that is asked of them
+        self._app = office.app
         self._kept_until: datetime | None = None
 
     async def until(self, instant: datetime) -> None:
