@@ -45,8 +45,9 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
 
 async def at_the_door(house: House, actor: str, **headers: str) -> AsyncClient:
     """The HTTP door without an engine: what is only looked up needs none."""
-    front = Front(house, await house.temporal())
-    transport = ASGITransport(api.build(front), raise_app_exceptions=False)
+    if "door" not in house.__dict__:  # built once: its routes take longer than all that is asked of them
+        house.__dict__["door"] = api.build(Front(house, await house.temporal()))
+    transport = ASGITransport(house.__dict__["door"], raise_app_exceptions=False)
     return AsyncClient(transport=transport, base_url="http://testserver", headers={"X-Kefu-Actor": actor} | headers)
 
 

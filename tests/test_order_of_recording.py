@@ -221,9 +221,9 @@ async def test_kills_after_a_rung_and_after_a_record_change_nothing_of_what_is_d
 async def test_an_attempt_to_fire_that_was_given_up_long_ago_does_not_escalate_what_was_done_in_time(office: Office):
     case = await late_case(office)
     reply = office.tasks(case)["reply"]
+    await office.worker_leaves()
     recorded(office, case, "reply", -SECOND, content="及时")
-    await office.relay.deliver(case)
-    await eventually(lambda: office.tasks(case)["reply"].state == "done")
+    await back_again(office, case)
     office.clock_stands_at(reply.due_at)
     forgotten = DueRung(
         case=case,
