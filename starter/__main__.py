@@ -30,11 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for room in (operate, care, work, library, papers, files, members, calendar, expiry, visits):
+for room in (operate, care, work, library, papers, files, mail, members, calendar, expiry, visits):
     app.add_typer(room.app)
 app.add_typer(organisation.app, name="org")
-for room in (operate, care, work, library, papers, files, mail):
-    app.add_typer(room.app)
 app.add_typer(post.app, name="post")
 app.add_typer(mail.answers, name="answers")
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import count
 from secrets import token_hex
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient
+from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
@@ -29,6 +30,7 @@ from starter.submissions import Receipt
 from workflows import PROCESSES, WORKFLOWS
 from workflows.desk import Desk
 
+T = TypeVar("T")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 BUSY = timedelta(seconds=60)
@@ -48,6 +50,16 @@ async def eventually(check: Callable[[], Any], within: float = 60) -> Any:
             if asyncio.get_running_loop().time() > end:
                 raise
             await asyncio.sleep(0.01)
+
+
+def patiently(write: Callable[[], T]) -> T:
+    """As whoever is told that the ledger is busy: nothing was taken, so once more. SQLite does not queue its writers."""
+    while True:
+        try:
+            return write()
+        except OperationalError as error:
+            if "database is locked" not in str(error.orig):
+                raise
 
 
 async def connected(address: str, house: House) -> Client:
@@ -166,7 +178,7 @@ class Office:
         self, by: str = "oa-sh01", process: str = "complaint", holder: str | None = None, **facts: Any
     ) -> Receipt:
         case = PROCESSES[process].case.model_validate(self.complaint(**facts))
-        return self.submissions.open(PROCESSES[process], case, self.front.actor(by), holder=holder)
+        return patiently(lambda: self.submissions.open(PROCESSES[process], case, self.front.actor(by), holder=holder))
 
     def commit(
         self,
@@ -183,14 +195,11 @@ class Office:
         model: type[Form] = PROCESSES[process].submittable[form]
         if "task" in model.model_fields:  # an act names its task in its own field
             fields, task = fields | {"task": task}, None
-        return self.submissions.hand_in(
-            PROCESSES[process],
-            case,
-            model.model_validate(fields),
-            self.front.actor(by),
-            task=task,
-            key=key,
-            holder=holder,
+        content = model.model_validate(fields)
+        return patiently(
+            lambda: self.submissions.hand_in(
+                PROCESSES[process], case, content, self.front.actor(by), task=task, key=key, holder=holder
+            )
         )
 
     async def open(self, **facts: Any) -> str:

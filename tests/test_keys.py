@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from starter.front import Front
 from starter.machine import up
 from starter.machine.supervisor import Trouble
 from starter.reseal import reseal
-from tests.office import Office, connected, eventually
+from tests.office import Office, connected, eventually, patiently
 
 
 def a_key(name: str) -> str:
@@ -334,8 +335,9 @@ async def test_turning_over_under_people_at_work_loses_nothing_they_send(house: 
     def works(front: Front) -> int:
         sent = 0
         for case in cases:
-            front.submissions.hand_in(COMPLAINT, case, reply(), front.actor("lin"))
-            assert not front.submissions.open(COMPLAINT, facts(f"A{cases.index(case)}"), front.actor("lin")).first
+            patiently(partial(front.submissions.hand_in, COMPLAINT, case, reply(), front.actor("lin")))
+            again = partial(front.submissions.open, COMPLAINT, facts(f"A{cases.index(case)}"), front.actor("lin"))
+            assert not patiently(again).first
             sent += 1
         return sent
 

@@ -91,7 +91,7 @@ from starter.refusals import Conflict
 from starter.submissions import Receipt, Submissions
 from starter.views import Views
 from tests.conftest import KEYS, free_port
-from tests.office import DAY, HOUR, Office, connected, eventually
+from tests.office import DAY, HOUR, Office, connected, eventually, patiently
 from tests.postgres import Server
 
 T = TypeVar("T")
@@ -154,16 +154,6 @@ def house_on(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 
 
 # What people and the desk do, without an engine
-
-
-def patiently(write: Callable[[], T]) -> T:
-    """As whoever is told that the ledger is busy: nothing was taken, so once more. SQLite does not queue its writers."""
-    while True:
-        try:
-            return write()
-        except OperationalError as error:
-            if "database is locked" not in str(error.orig):
-                raise
 
 
 def door_of(house: House, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Submissions:
