@@ -135,6 +135,22 @@ class Office:
         else:
             await self.env.sleep(span)
             await self._read_clock()
+            if not self.is_closed:
+                await eventually(lambda: not self._about_to_fire())
+
+    def _about_to_fire(self) -> list[DeadlineRow]:
+        """Rungs whose time has just come. The test server strands a run whose task cancels a timer that fires meanwhile
+        (temporalio/sdk-java#3088): whoever acts now waits until they have fired."""
+        soon = self.now() + timedelta(seconds=1)
+        of_task = (TaskRow.case_id == DeadlineRow.case_id) & (TaskRow.key == DeadlineRow.task)
+        ahead = (
+            select(DeadlineRow)
+            .join(TaskRow, of_task)  # type: ignore[arg-type]
+            .where(TaskRow.state == "open", TaskRow.generation == DeadlineRow.generation)
+            .where(col(DeadlineRow.fired_at).is_(None), DeadlineRow.planned_at <= soon)
+        )
+        with self.house.database.reading() as session:
+            return list(session.exec(ahead))
 
     async def _read_clock(self) -> None:
         if self.env:
