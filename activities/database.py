@@ -115,6 +115,16 @@ class Database:
         finally:
             engine.dispose()
 
+    def forget(self) -> None:
+        """Leave nothing of what was overwritten in SQLite's log either; where somebody reads meanwhile, the next checkpoint does."""
+        if self.is_sqlite and self._one_at_a_time.acquire(timeout=BUSY_MS / 1000):
+            try:
+                connection = self.writer.raw_connection()
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.close()
+            finally:
+                self._one_at_a_time.release()
+
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
@@ -161,6 +171,7 @@ def _sqlite(url: URL, begin: str, pragma: str, *, pool_size: int, busy_ms: int =
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten on the disk
         cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -373,8 +373,7 @@ class Ledger:
 
     def _archive(self, session: Session, case: CaseRow) -> None:
         session.flush()
-        document = json.dumps(whole_case(session, case, self._keys), ensure_ascii=False, default=str).encode()
-        sealed = self._keys.seal(document, COLUMN, f"archive/{case.id}")
+        sealed = sealed_whole(session, case, self._keys)
         assert case.closed_at is not None
         session.add(ArchiveRow(case_id=case.id, archived_at=case.closed_at, sealed=sealed))
 
@@ -442,6 +441,12 @@ def unsealed(row: SubmissionRow, keys: KeyRing) -> dict[str, Any]:
     """What the person sent, in full."""
     form: dict[str, Any] = json.loads(keys.open(row.sealed, COLUMN, f"submission/{row.id}"))
     return form
+
+
+def sealed_whole(session: Session, case: CaseRow, keys: KeyRing) -> bytes:
+    """The archive's document of a case."""
+    document = json.dumps(whole_case(session, case, keys), ensure_ascii=False, default=str).encode()
+    return keys.seal(document, COLUMN, f"archive/{case.id}")
 
 
 def whole_case(session: Session, case: CaseRow, keys: KeyRing) -> dict[str, Any]:

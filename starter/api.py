@@ -22,7 +22,7 @@ from models.people import Person
 from models.tasks import Process
 from models.words import Language, language_of, say
 from settings import LOOPBACK
-from starter import customers, reference
+from starter import customers, erasure, reference
 from starter.attachments import doors as attachment_doors
 from starter.expiry import doors as expiry
 from starter.front import Front
@@ -104,6 +104,7 @@ def build(front: Front) -> FastAPI:
     papers.add(router, front, who)
     attachment_doors.add_to(router, front.attachments, who)
     customers.add_routes(router, front, who)
+    erasure.add_routes(router, front, who)
     library.add_routes(router, front, who)
     organisation.add_routes(router, front, who)
     visit_papers.add_routes(router, front, who)

@@ -175,6 +175,11 @@ def note_anew(session: Session, keys: KeyRing, case: str) -> None:
         note(session, keys, case, form)
 
 
+def values_of(keys: KeyRing, kind: Kind, number: str) -> list[str]:
+    """What a number in its normal form may be noted as."""
+    return keys.indexes(_bytes(kind, number))
+
+
 def _bytes(kind: str, number: str) -> bytes:
     return f"{kind}:{number}".encode()
 
@@ -240,15 +245,13 @@ def _fill(database: Database, keys: KeyRing, ids: list[str]) -> int:
 # Who looks
 
 
-class Wanted(Private):
-    """Whom somebody looks for: by exactly one of his numbers. In a body, never in an address: those stand in logs."""
+class OfCustomer(Private):
+    """Whom somebody means: by exactly one of his numbers. In a body, never in an address: those stand in logs."""
 
     phone: Text | None = None
     card: Text | None = None
     receipt: Text | None = None
     email: Text | None = None
-    limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(default=None, max_length=500)
 
     @model_validator(mode="after")
     def _by_one_number(self) -> Self:
@@ -264,6 +267,13 @@ class Wanted(Private):
     def number(self) -> str:
         """As every spelling of it comes out. Invalid says what is wrong with it."""
         return normal(self.kind, getattr(self, self.kind))
+
+
+class Wanted(OfCustomer):
+    """Whom somebody looks for."""
+
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=500)
 
 
 class Found(Page[CaseSummary]):
@@ -304,7 +314,7 @@ class CustomerViews(Views):
 
     def found(self, wanted: Wanted, language: Language = "zh") -> Found:
         """His cases that the reader may read, the open ones first, then the latest."""
-        values = self._keys.indexes(_bytes(wanted.kind, wanted.number))
+        values = values_of(self._keys, wanted.kind, wanted.number)
         theirs = select(CustomerRow.case_id).where(CustomerRow.kind == wanted.kind, col(CustomerRow.value).in_(values))
         page = self._of(col(CaseRow.id).in_(theirs), wanted.limit, wanted.cursor, self._summaries)
         hint = None if page.items else say("hint", f"no_{wanted.kind}", language)

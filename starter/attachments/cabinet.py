@@ -121,7 +121,7 @@ class Attachments:
                     async with self._cleaners:
                         await asyncio.to_thread(self._make_fit, fit)
         except BaseException:
-            self._drop(fit.id for fit in fresh)
+            self.drop(fit.id for fit in fresh)
             raise
         return await asyncio.to_thread(self._commit_or_drop, case, by, files, fresh, said, key)
 
@@ -154,23 +154,25 @@ class Attachments:
             row.sealed = self._sealed(row.id, {"because": reason})
             known.keys = self._keys.noted(known.keys)
             session.add(_event(row, "detached", by, now))
-        self._drop([id])
+        self.drop([id])
         log.info("attachment.removed", case=case, attachment=id, by=by.id)
         return self._view(row)
 
     # For those who look after the desk
 
-    def erase(self, case: str) -> int:
-        """All content of a case's attachments is gone, names and captions too; the rows stay as bare traces. How many."""
-        with self._database.writing() as session:
-            known = locked(session, case)
-            rows = _of(session, case)
-            for row in rows:
-                row.removed_at, row.digest = row.removed_at or self._clock(), ""
-                row.sealed = self._sealed(row.id, {})
-            known.keys = self._keys.noted(known.keys)
-        self._drop(row.id for row in rows)
-        return len(rows)
+    def erase_in(self, session: Session, case: str, now: datetime) -> list[str]:
+        """All that a case's rows hold is gone, names and captions too; they stay as bare traces. The files to `drop`
+        once the transaction, which has locked the case, is committed."""
+        rows = _of(session, case)
+        for row in rows:
+            row.removed_at, row.digest = row.removed_at or now, ""
+            row.sealed = self._sealed(row.id, {})
+        return [row.id for row in rows]
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Remove the files of attachments whose rows hold nothing any more."""
+        for name in ids:
+            self.vault.remove(name, name + PREVIEW)
 
     def sweep(self) -> Swept:
         """Remove files that no row refers to, as a crash leaves them; name the rows whose file is not there."""
@@ -258,7 +260,7 @@ class Attachments:
         try:
             rows, used = self._commit(case, by, files, fresh, caption, key)
         finally:
-            self._drop(fit.id for fit in fresh if fit.id not in used)
+            self.drop(fit.id for fit in fresh if fit.id not in used)
         return [self._view(row) for row in rows], bool(used)
 
     def _commit(
@@ -366,10 +368,6 @@ class Attachments:
 
     def _sealed(self, id: str, known: dict[str, Any]) -> bytes:
         return self._keys.seal(json.dumps(known, ensure_ascii=False).encode(), COLUMN, f"attachment/{id}")
-
-    def _drop(self, ids: Iterable[str]) -> None:
-        for name in ids:
-            self.vault.remove(name, name + PREVIEW)
 
     def _is_turned(self, name: str) -> bool:
         """Whether a file needs the writing key only; one that is not there needs none."""

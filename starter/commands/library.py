@@ -1,14 +1,17 @@
-"""Commands for what is known already: the case library, the agenda of the Friday meeting, and a customer's other cases."""
+"""Commands for what is known already: the case library, the agenda of the Friday meeting, a customer's other cases, and what is erased of him."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
 
 from models.organisation import Who
 from models.words import say
+from starter import erasure
 from starter.commands.terminal import LANGUAGE, As, Data, out, rest_of, table_of, with_front, word
 from starter.commands.work import Cursor, Limit, filled, say_line, title_of
 from starter.customers import Found, Wanted, search
+from starter.erasure import Because, CustomerErasure, Erased, Erasure
 from starter.front import Front
 from starter.library.shelf import Agenda, Entries, EntryView, LibraryViews, WholeEntry
 
@@ -92,6 +95,49 @@ def customer(
         table.add_row(case.number, title_of(case, people), word(case.state), f"{case.opened_at:%Y-%m-%d}", case.case)
     out.print(table if found.items else found.hint, markup=False)
     rest_of(found)
+
+
+@app.command()
+def erase(
+    by: As,
+    because: Annotated[Because, typer.Option(help="为什么删除 · why")],
+    case: Annotated[str | None, typer.Argument(help="已结案的客诉单 · a closed complaint, by id or number")] = None,
+    phone: Annotated[str | None, typer.Option(help="电话 · phone number")] = None,
+    card: Annotated[str | None, typer.Option(help="会员卡号 · membership card")] = None,
+    receipt: Annotated[str | None, typer.Option(help="小票号 · receipt number")] = None,
+    email: Annotated[str | None, typer.Option(help="邮箱 · e-mail address")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="不再询问 · do not ask")] = False,
+    data: Data = None,
+) -> None:
+    """删除个人信息 · erase what is personal of a closed complaint, or of a customer's: kefu erase --phone 138-0000-0001 --because customer_request"""
+    given = {"phone": phone, "card": card, "receipt": receipt, "email": email}
+    given = {name: value for name, value in given.items() if value is not None}
+    if bool(case) == bool(given):
+        raise typer.BadParameter("CASE | --phone | --card | --receipt | --email")
+
+    async def act(front: Front, preview: bool) -> Erased:
+        asked: dict[str, Any] = {"because": because, "preview": preview}
+        actor = front.actor(by)
+        if case:
+            found = await front.look(actor, lambda views: views.find(case))
+            return await erasure.erase(front, actor, found, filled(Erasure, asked), LANGUAGE)
+        return await erasure.erase_customer(front, actor, filled(CustomerErasure, asked | given), LANGUAGE)
+
+    if not yes:
+        _say_erased(with_front(data, partial(act, preview=True)))
+        typer.confirm(word("erase_sure"), abort=True)
+    _say_erased(with_front(data, partial(act, preview=False)))
+
+
+def _say_erased(erased: Erased) -> None:
+    say_line(word("erase_would" if erased.preview else "erase_done"))
+    for one in erased.cases:
+        what = "erased_not" if one.state == "open" else "erased_case" if one.forms else "erased_before"
+        say_line("  " + say("screen", what, LANGUAGE, **one.model_dump(), at=one.erased_at))
+    if erased.visits:
+        say_line("  " + say("screen", "erased_visits", LANGUAGE, visits=erased.visits))
+    for hint in erased.hints:
+        say_line(hint)
 
 
 def _cells_of(entry: EntryView, people: Who) -> list[str]:

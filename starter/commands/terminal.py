@@ -18,6 +18,7 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from activities import schema
+from models.forms import HIDDEN
 from models.words import choice, knows, label, language_of, say
 from settings import House, Settings, configure_logs
 from starter import api
@@ -166,6 +167,8 @@ def _said(owner: str, field: str, value: Any, house: House) -> str:
     if isinstance(value, bool):
         return choice(owner, field, str(value).lower(), LANGUAGE)
     text = str(value)
+    if text == HIDDEN:
+        return word("erased_text")
     with suppress(ValueError):
         if INSTANT.match(text):
             return f"{datetime.fromisoformat(text).astimezone(house.calendar):%Y-%m-%d %H:%M}"

@@ -3,6 +3,7 @@
 import re
 
 from models.complaint.facts import Customer
+from models.forms import HIDDEN
 
 STARS = "****"
 SHORTEST_PHONE = 11
@@ -22,7 +23,11 @@ def masked(customer: Customer) -> Customer:
         "card_no": ends,
     }
     return customer.model_copy(
-        update={field: hidden(said) for field, hidden in hide.items() if (said := getattr(customer, field))}
+        update={
+            field: hidden(said)
+            for field, hidden in hide.items()
+            if (said := getattr(customer, field)) not in (None, HIDDEN)
+        }
     )
 
 

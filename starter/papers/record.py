@@ -13,6 +13,7 @@ from models.forms import Bundle, Form, Private
 from models.organisation import Who
 from models.words import Language, choice, label, say
 from starter.attachments.cabinet import AttachmentView
+from starter.erasure import ERASED, told
 from starter.papers.course import Course
 from starter.papers.masks import masked
 from starter.shown import CaseView, TaskView, TimelineEntry
@@ -82,6 +83,9 @@ class Sheet:
 
     def form(self) -> dict[str, Any]:
         """What the template sets."""
+        return told(self._form(), self._say("erased_text"))  # type: ignore[no-any-return]
+
+    def _form(self) -> dict[str, Any]:
         of_store = self.facts.origin == "store"
         parts = [part for part in (self._of_store() if of_store else self._of_department()) if part["rows"]]
         return {
@@ -434,7 +438,8 @@ class Sheet:
 
     def _marks(self) -> list[str]:
         open_ = [self._say("open_mark")] if self.view.state == "open" else []
-        return [*open_, *([self._say("masked_mark")] if self.mask else [])]
+        erased = [self._say("erased_mark")] if any(entry.kind == ERASED for entry in self.view.timeline) else []
+        return [*open_, *erased, *([self._say("masked_mark")] if self.mask else [])]
 
     def _notes(self) -> list[str]:
         waiting = [self._say("waiting", n=str(len(self.view.pending)))] if self.view.pending else []

@@ -1,7 +1,7 @@
 """客诉台账: the complaints of a period, one a row, and the period's figures."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from activities.database import Database
 from activities.keys import KeyRing
 from activities.ledger import unsealed
 from models.complaint import COMPLAINT
+from models.forms import HIDDEN
 from models.organisation import Who
 from models.people import Person, Role
 from models.tables import CaseRow, EventRow, SubmissionRow, TaskRow
@@ -177,15 +178,15 @@ class Register:
         known |= {f"{key}_in_time": self._say(how) for key, how in standing.items()}
         if self._reader.role is not Role.ADMINISTRATOR:
             known |= self._contents(facts, lines.responsible.get(case))
-        return [known.get(name) for name, _, _ in COLUMNS]
+        return [self._say("erased") if known.get(name) == HIDDEN else known.get(name) for name, _, _ in COLUMNS]
 
     def _contents(self, facts: dict[str, Any], responsible: str | None) -> dict[str, Value]:
         customer = facts.get("customer") or {}
         return {
             "gist": _gist(facts.get("content")),
             "demand": _gist(facts.get("demand")),
-            "customer.name": masked_name(customer["name"]) if customer.get("name") else None,
-            "customer.phone": masked_phone(customer["phone"]) if customer.get("phone") else None,
+            "customer.name": _masked(masked_name, customer.get("name")),
+            "customer.phone": _masked(masked_phone, customer.get("phone")),
             "responsible": _gist(responsible),
         }
 
@@ -330,6 +331,10 @@ class Figures:
 
     def _say(self, word: str) -> str:
         return say("register", word, self._language)
+
+
+def _masked(mask: Callable[[str], str], said: str | None) -> str | None:
+    return mask(said) if said and said != HIDDEN else said
 
 
 def _gist(said: str | None) -> str | None:

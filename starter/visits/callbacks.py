@@ -18,7 +18,7 @@ from models.tables import CaseRow, CustomerRow, SubmissionRow, VisitCallRow, Vis
 from models.tasks import OPENING
 from models.visits.months import begins
 from models.words import Language, choice, say
-from starter.customers import Kind, normal
+from starter.customers import Kind, normal, values_of
 from starter.pages import Page, Part, cursor_of, instant_of, read_cursor
 from starter.papers.masks import masked
 from starter.visits import whom
@@ -164,7 +164,7 @@ class CallbackViews(VisitViews):
         query = self._narrowed(query, wanted, CaseRow, col(SubmissionRow.recorded_at), col(SubmissionRow.by), outcome)
         if number:
             known = select(CustomerRow.case_id).where(
-                CustomerRow.kind == number[0], col(CustomerRow.value).in_(whom.values_of(self._keys, *number))
+                CustomerRow.kind == number[0], col(CustomerRow.value).in_(values_of(self._keys, *number))
             )
             query = query.where(col(CaseRow.id).in_(known))
         return query
@@ -186,7 +186,7 @@ class CallbackViews(VisitViews):
         query = self._narrowed(query, wanted, VisitRow, at, by, outcome)
         if number:
             known = select(VisitFinderRow.visit_id).where(
-                VisitFinderRow.kind == number[0], col(VisitFinderRow.value).in_(whom.values_of(self._keys, *number))
+                VisitFinderRow.kind == number[0], col(VisitFinderRow.value).in_(values_of(self._keys, *number))
             )
             query = query.where(col(VisitRow.id).in_(known))
         return query

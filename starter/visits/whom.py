@@ -18,7 +18,7 @@ from models.organisation import Who
 from models.tables import CaseRow, CustomerRow, MemberRow, PurchaseRow, VisitFinderRow, VisitRow
 from models.visits.facts import PlannedVisit
 from models.visits.months import begins, months_before
-from starter.customers import Kind, folded, normal
+from starter.customers import Kind, folded, normal, values_of
 from starter.refusals import Invalid
 
 CHURNED_AFTER = 3
@@ -105,11 +105,6 @@ def finders(keys: KeyRing, visit: str, line: PlannedVisit) -> list[VisitFinderRo
 def numbers(line: PlannedVisit) -> list[tuple[Kind, str]]:
     said: list[tuple[Kind, str | None]] = [("phone", line.phone), ("card", line.card_no)]
     return [(kind, number) for kind, text in said if text and (number := normalised(kind, text))]
-
-
-def values_of(keys: KeyRing, kind: Kind, number: str) -> list[str]:
-    """What a number in its normal form may be kept as."""
-    return keys.indexes(_bytes(kind, number))
 
 
 def _bytes(kind: str, number: str) -> bytes:
