@@ -27,6 +27,7 @@ from starter.watching.postwatch import STANDS, PostWatch
 from tests.conftest import KEYS
 from tests.letterbox import Clock, MailServer, mail_server
 from tests.office import DAY, Office, connected, eventually
+from tests.singing import a_canary_is_heard, canaries
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 OPS, DUTY = "ops@example.com", "duty@example.com"
@@ -69,11 +70,6 @@ def house(tmp_path: Path, mail: MailServer) -> Iterator[House]:
     house.database.close()
 
 
-def canaries(house: House) -> list[CaseRow]:
-    with house.database.reading() as session:
-        return list(session.exec(select(CaseRow).where(CaseRow.process == CANARY.name).order_by(CaseRow.number)))
-
-
 def alarms(house: House) -> list[AlarmRow]:
     with house.database.reading() as session:
         return list(session.exec(select(AlarmRow).order_by(col(AlarmRow.id))))
@@ -86,46 +82,22 @@ def subjects(mail: MailServer, to: str = OPS) -> list[str]:
 # It sings
 
 
-async def sing(office: Office) -> str:
-    """A canary from its opening to the archive: every step as the watch, the relay and the clock do it."""
-    watching = office.front.canary_watch
-    watching.round()
-    case = canaries(office.house)[-1].id
-    await delivered(office, case)
-    await office.pass_time(31 * SECOND)
-    await eventually(lambda: office.fired(case, "heard"), within=30)
-    assert watching.round() == []
-    await delivered(office, case)
-    await eventually(lambda: office.case(case).state == "archived", within=30)
-    return case
-
-
-async def delivered(office: Office, case: str) -> None:
-    """As the relay does it: again, where the machine was too busy."""
-
-    async def is_decided() -> bool:
-        await office.relay.deliver(case)
-        return all(row.state == "decided" for row in office.rows(SubmissionRow, case))
-
-    await eventually(is_decided, within=60)
-
-
 async def test_a_canary_escalates_and_is_over_and_the_next_turn_has_another(office: Office):
-    first = await sing(office)
+    first = await a_canary_is_heard(office)
     [rung] = office.fired(first, "heard")
     assert rung.fired_at - rung.planned_at < 5 * SECOND
     assert [event.kind for event in office.events(first)] == ["opened", "owed", "escalated", "done", "archived"]
     office.front.canary_watch.round()
     assert len(canaries(office.house)) == 1, "its turn is not over"
     await office.pass_time(10 * MINUTE)
-    second = await sing(office)
+    second = await a_canary_is_heard(office)
     assert first != second
     assert alarms(office.house) == []
 
 
 async def test_it_bothers_nobody_and_counts_as_nothing(office: Office):
     office.front.watchdog.round()
-    case = await sing(office)
+    case = await a_canary_is_heard(office)
     office.front.canary_watch.round()
     office.front.watchdog.round()
     heard = office.rows(NoticeRow, case)
@@ -154,9 +126,9 @@ async def test_nobody_opens_one_or_ends_one(office: Office):
 
 
 async def test_old_canaries_are_forgotten_whole_and_one_that_an_alarm_names_is_not(office: Office):
-    case = await sing(office)
+    case = await a_canary_is_heard(office)
     await office.pass_time(10 * MINUTE)
-    named = await sing(office)
+    named = await a_canary_is_heard(office)
     with office.house.database.writing() as session:
         at = {"since": office.now(), "raised_at": office.now(), "cleared_at": office.now()}
         session.add(AlarmRow(key=f"{SILENT}/{named}", kind=SILENT, case_id=named, data={}, **at))
