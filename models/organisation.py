@@ -110,8 +110,10 @@ class Directory(BaseModel):
 
         Of the unit, the store or the region first, and whose speciality it is; there, and on duty soon; with the least to
         do. Never the employee the case is about. Where nobody is there, who stands in; where nobody plays the role, or
-        nobody in the region, the superior: nothing is nobody's.
+        nobody in the region, the superior: nothing is nobody's. What is the system's own is no person's.
         """
+        if role is Role.SYSTEM:
+            return role.value
         for there in (self.is_there, self.is_present, _anybody):
             playing: Role | None = role
             while playing:

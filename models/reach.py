@@ -106,6 +106,13 @@ class PostRules(_Table):
     """Whether who writes to the complaint mailbox is told the number of the case."""
 
 
+class WatchRules(_Table):
+    """Where the watch itself rings, past the post: an operator's address, a bot. Each of them hears."""
+
+    channels: tuple[Annotated[SecretStr, AfterValidator(_is_known)], ...] = ()
+    language: Language = "zh"
+
+
 class WecomApp(_Table):
     """An application of WeCom (企业微信)."""
 
@@ -153,6 +160,7 @@ class ReachBook(_Table):
     people: dict[str, Reach] = {}
     groups: dict[str, Group] = {}
     post: PostRules = PostRules()
+    watch: WatchRules = WatchRules()
     wecom: WecomApp | None = None
     dingtalk: DingtalkApp | None = None
     feishu: FeishuApp | None = None

@@ -9,10 +9,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, false, true
 from sqlmodel import Session, col, select
 
+from models.canary import CANARY
 from models.people import Person, Role
 from models.tables import CaseRow, TaskRow
 
 CAN_BE_ASKED = (Role.CONTACT, Role.STORE)
+
+
+def of_the_department() -> ColumnElement[bool]:
+    """The cases that are somebody's: not the canary's, which the system opens for itself."""
+    return col(CaseRow.process) != CANARY.name
 
 
 def whole(reader: Person) -> ColumnElement[bool]:

@@ -37,6 +37,8 @@ from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledge
 from starter.relay import Relay
 from starter.submissions import Receipt, Submissions
 from starter.views import Views
+from starter.watching.bell import Bell
+from starter.watching.canary import CanaryWatch
 from starter.watching.postwatch import PostWatch
 from starter.watching.reconciler import Reconciler
 from starter.watching.watch import Watch
@@ -104,6 +106,14 @@ class Front:
     @property
     def post_watch(self) -> PostWatch:
         return PostWatch(self.house.database, self.house.people, self._clock, mailbox_name(self.house))
+
+    @property
+    def canary_watch(self) -> CanaryWatch:
+        return CanaryWatch(self.house, self.submissions, self._clock)
+
+    @property
+    def bell(self) -> Bell:
+        return Bell(self.house, self._clock)
 
     @property
     def reconciler(self) -> Reconciler:

@@ -146,6 +146,8 @@ class Views:
         wanted = {CaseRow.process: process, CaseRow.state: state, CaseRow.store: store, CaseRow.region: region}
         query = query.where(*(column == value for column, value in wanted.items() if value is not None))
         query = query.where(access.visible(self._reader))
+        if process is None:
+            query = query.where(access.of_the_department())
         if owner:
             self._check_owner(owner)
             theirs = select(TaskRow.case_id).where(TaskRow.owner == owner, TaskRow.state == "open")

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from sqlmodel import Session, col, select
 
-from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tables import ArchiveRow, CaseRow, DeadlineRow, DeliveryRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
+from starter.commands.care import _lateness
 from starter.watching.doctor import Examination, examine
+from starter.watching.lateness import Spread
 from tests.office import DAY, HOUR, Office, connected, eventually
 
 
@@ -181,6 +183,68 @@ async def test_a_cache_smaller_than_the_next_hour(day: Day):
     assert not (await day.examined()).cache_is_small
     day.office.house.settings.max_cached_workflows = 0
     assert (await day.examined()).cache_is_small
+
+
+async def test_how_late_the_system_was_is_kept_apart_from_how_late_people_were(day: Day):
+    before = await day.examined()
+    assert (before.fired.count, before.overdue.count) == (2, 2)
+    assert before.fired.longest < HOUR <= before.overdue.p50, "both replies were an hour late, and heard of at once"
+    assert before.delivered == {}, "nothing goes outside"
+
+    def plant(session: Session) -> None:
+        rung = day.rung(session, day.late, 1)
+        knowable_at = max(rung.planned_at, rung.armed_at)
+        rung.fired_at = rung.delivered_at = knowable_at + 2 * HOUR
+        of_rung = select(NoticeRow).where(NoticeRow.case_id == day.late, NoticeRow.what == "overdue")
+        notice = session.exec(of_rung).one()
+        session.add(
+            DeliveryRow(
+                person="wang",
+                key=notice.key,
+                notice=notice.id,
+                rank=0,
+                channel="email",
+                created_at=notice.created_at,
+                next_try_at=notice.created_at,
+                state="delivered",
+                delivered_at=knowable_at + 3 * HOUR,
+            )
+        )
+
+    day.spoil(plant)
+    after = await day.examined()
+    assert (after.late_system, after.fired.count, after.fired.longest) == (1, 2, 2 * HOUR)
+    assert after.fired.p50 < HOUR
+    assert {channel: (late.count, late.longest) for channel, late in after.delivered.items()} == {
+        "email": (1, 3 * HOUR)
+    }
+    assert after.overdue.count == before.overdue.count
+    assert after.overdue.p50 - before.overdue.p50 < HOUR
+    said = list(_lateness(after))
+    assert [line.partition("：")[0] for line in said] == ["系统", "系统", "人"]
+    assert "最长 7200.0 s" in said[0]
+    assert "email" in said[1]
+
+
+def test_the_median_and_the_tail_are_those_of_the_ones_there_were():
+    seconds = [timedelta(seconds=n) for n in range(100, 0, -1)]
+    spread = Spread.of(seconds)
+    assert (spread.p50, spread.p99, spread.longest) == tuple(timedelta(seconds=n) for n in (50, 99, 100))
+    one = Spread.of(seconds[:1])
+    assert one.p50 == one.p99 == one.longest == timedelta(seconds=100)
+    assert Spread.of([]).count == 0
+
+
+async def test_a_canary_that_is_silent_is_a_fault(day: Day):
+    day.office.front.canary_watch.round()
+    assert await day.found() == []
+
+    def plant(session: Session) -> None:
+        canary = session.exec(select(CaseRow).where(CaseRow.process == "canary")).one()
+        canary.opened_at -= HOUR
+
+    day.spoil(plant)
+    assert [kind for kind, _ in await day.found()] == ["canary_silent"]
 
 
 async def test_a_case_is_looked_at_in_the_periods_it_was_open(day: Day):

@@ -367,6 +367,21 @@ async def test_a_case_that_did_not_come_by_mail_sends_none(counter: Counter):
     assert counter.sent() == []
 
 
+async def test_letters_that_do_not_leave_are_an_alarm_until_they_do(inlet: Counter, clock: Clock):
+    inlet.drop.receives(letter(), clock())
+    await inlet.reads()
+    inlet.mail.close()
+    assert inlet.outbox.round() == 0, "the receipt stays"
+    watch = PostWatch(inlet.house.database, inlet.house.people, clock)
+    assert watch.round() == []
+    clock.pass_time(16 * MINUTE)
+    assert [finding.kind for finding in watch.round()] == ["letters_wait"]
+    inlet.mail.open()
+    assert len(inlet.sent()) == 1
+    clock.pass_time(MINUTE)
+    assert watch.round() == []
+
+
 async def test_a_letter_waits_for_the_mail_server_and_says_when_it_may_be_the_second(counter: Counter):
     counter.drop.receives(letter(), counter.now())
     [row] = await counter.reads()

@@ -111,6 +111,14 @@ async def test_the_one_received_25_hours_ago_has_escalated_to_the_manager_once(m
     ]
 
 
+async def test_a_canary_is_opened_beside_them(machine: Machine):
+    def is_there() -> bool:
+        with machine.at_the_door("admin") as admin:
+            return bool(admin.get("/api/cases", params={"process": "canary"}).json()["items"])
+
+    await eventually(is_there, within=60)
+
+
 async def test_every_row_of_the_sample_is_a_case(machine: Machine):
     await machine.ready()
     with machine.at_the_door("wang") as wang:

@@ -30,6 +30,7 @@ from tests.conftest import KEYS
 from tests.expiring import EXPIRING
 from tests.members import AUDITS
 from tests.office import DAY, HOUR, Office, connected, eventually
+from tests.singing import a_canary_is_heard
 from tests.visited import VISITED
 from workflows import WORKFLOWS
 from workflows.complaint import ComplaintWorkflow
@@ -218,6 +219,7 @@ IN_VIRTUAL_TIME: list[Story] = [
     *EXPIRING,
     *AUDITS,
     *VISITED,
+    a_canary_is_heard,
 ]
 IN_REAL_TIME: list[Story] = [answered_while_the_worker_was_away]
 

@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,13 +36,13 @@ from models.complaint.facts import Complaint
 from models.complaint.past import ComplaintPast
 from models.organisation import Directory
 from models.people import Person, Role
-from models.tables import AlarmRow, CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
+from models.tables import AlarmRow, CaseRow, DeadlineRow, DeliveryRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
 from models.words import knows
 from settings import House, Settings
 from starter import relay
 from starter.machine.server import EmbeddedServer, find_binary
 from starter.submissions import Submissions
-from starter.watching import alarms, metrics, reconciler, watch, watchdog
+from starter.watching import alarms, lateness, metrics, reconciler, watch, watchdog
 from starter.watching.alarms import Finding, keep
 from starter.watching.reconciler import ENDED, LOST, UNREACHABLE, WEDGED
 from starter.watching.watchdog import NOTICE, RUNG, SUBMISSION, Watchdog
@@ -632,9 +632,9 @@ def test_a_notice_that_did_not_go_out_is_found(house: House, clock: Clock, dog: 
     assert news(house.database) == [(NOTICE, 1)]
 
 
-@pytest.mark.sqlite
-def test_no_round_reads_a_whole_table(house: House, dog: Watchdog):
-    """Every ten seconds, whatever the ledger holds: what has ended is not looked at."""
+@contextmanager
+def plans_of(house: House) -> Iterator[list[str]]:
+    """How SQLite goes about what it is asked meanwhile."""
     plans: list[str] = []
 
     def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -643,7 +643,14 @@ def test_no_round_reads_a_whole_table(house: House, dog: Watchdog):
 
     for engine in (house.database.reader, house.database.writer):
         event.listen(engine, "before_cursor_execute", explain)
-    dog.round()
+    yield plans
+
+
+@pytest.mark.sqlite
+def test_no_round_reads_a_whole_table(house: House, dog: Watchdog):
+    """Every ten seconds, whatever the ledger holds: what has ended is not looked at."""
+    with plans_of(house) as plans:
+        dog.round()
     assert [plan for plan in plans if plan.startswith("SCAN")] == []
     assert any("deadlines" in plan for plan in plans)
 
@@ -741,6 +748,41 @@ def test_the_metric_counts_what_is_late(house: House, clock: Clock, dog: Watchdo
     assert (values[f"kefu_alarms_open/{RUNG}"], values[f"kefu_alarms_raised_total/{RUNG}"]) == (0, 1)
 
 
+def test_the_metric_says_how_late_the_system_was_on_the_last_day(house: House, clock: Clock):
+    """Seven seconds until it fired, two minutes until a channel took it; nothing of how late the work is."""
+    case = opened(house, clock)
+    owe(house.database, case, clock.now + MINUTE)
+    due = clock.now + MINUTE
+    fired(house.database, case, due + 7 * SECOND)
+    clock.go(HOUR)
+    with house.database.writing() as session:
+        told = {"person": "wang", "key": f"{case}/reply/0/0"}
+        notice = NoticeRow(**told, what="overdue", case_id=case, task="reply", created_at=due, data={})
+        session.add(notice)
+        session.flush()
+        sent = {"state": "delivered", "delivered_at": due + 2 * MINUTE, "created_at": due, "next_try_at": due}
+        session.add(DeliveryRow(**told, notice=notice.id, rank=0, channel="wecom", **sent))
+    values = measured(house, clock)
+    buckets = {le: values[f"kefu_rung_lateness_seconds_bucket/{le}"] for le in ("5", "10", "86400", "+Inf")}
+    assert buckets == {"5": 0, "10": 1, "86400": 1, "+Inf": 1}
+    assert (values["kefu_rung_lateness_seconds_gcount"], values["kefu_rung_lateness_seconds_gsum"]) == (1, 7)
+    assert [values[f"kefu_notice_lateness_seconds_bucket/wecom/{le}"] for le in ("60", "300")] == [0, 1]
+    clock.go(DAY)
+    later = measured(house, clock)
+    assert later["kefu_rung_lateness_seconds_gcount"] == 0
+    assert not [name for name in later if name.startswith("kefu_notice_lateness_seconds_bucket")]
+
+
+@pytest.mark.sqlite
+def test_how_late_the_last_day_was_is_found_by_index(house: House, clock: Clock):
+    with plans_of(house) as plans, house.database.reading() as session:
+        lateness.fired(session, col(DeadlineRow.fired_at) > clock.now)
+        lateness.delivered(session, col(DeliveryRow.delivered_at) > clock.now)
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []
+    assert any("deadlines_by_fired_at" in plan for plan in plans)
+    assert any("deliveries_by_delivery" in plan for plan in plans)
+
+
 def test_the_wait_of_a_case_with_a_past_is_counted_from_when_it_came(house: House, clock: Clock):
     received = clock.now - 20 * DAY
     complaint = facts(clock, 1).model_copy(update={"received_at": received})
@@ -767,4 +809,4 @@ def test_a_scrape_asks_few_questions(house: House, clock: Clock):
     asked: list[str] = []
     event.listen(house.database.reader, "before_cursor_execute", lambda *call: asked.append(call[2]))
     measured(house, clock)
-    assert len(asked) <= 9
+    assert len(asked) <= 11

@@ -2,6 +2,7 @@
 
 from models.tasks import Process
 from workflows.audit import AuditListWorkflow, AuditWorkflow
+from workflows.canary import CanaryWorkflow
 from workflows.complaint import ComplaintWorkflow
 from workflows.desk import Desk
 from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
@@ -16,6 +17,7 @@ WORKFLOWS: list[type[Desk]] = [
     ExpiryNoticeWorkflow,
     VisitPlanWorkflow,
     VisitMonthWorkflow,
+    CanaryWorkflow,
 ]
 
 PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}

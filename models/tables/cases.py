@@ -136,7 +136,7 @@ class DeadlineRow(SQLModel, table=True):
     armed_at: datetime
     """When it could first be known: the recording of what armed it. Lateness before this is a person's, after it the system's."""
     planned_at: datetime = Field(index=True)
-    fired_at: datetime | None = None
+    fired_at: datetime | None = Field(default=None, index=True)
     passed: bool = False
     """A reminder that was overtaken by its due time: kept, and told to nobody."""
     delivered_at: datetime | None = None

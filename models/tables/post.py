@@ -34,6 +34,7 @@ class DeliveryRow(Outgoing, table=True):
         UniqueConstraint("person", "key", "rank"),
         Index("deliveries_to_send", "state", "next_try_at"),
         Index("deliveries_of_person", "person", "channel", "delivered_at"),
+        Index("deliveries_by_delivery", "delivered_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

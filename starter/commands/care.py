@@ -2,6 +2,7 @@
 
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -9,9 +10,10 @@ from zoneinfo import ZoneInfo
 import typer
 
 from models.words import say
-from starter.commands.terminal import LANGUAGE, Data, out, settings_of, with_front
+from starter.commands.terminal import LANGUAGE, Data, out, settings_of, span, with_front
 from starter.front import Front
 from starter.watching.doctor import Examination, Fault, examine
+from starter.watching.lateness import Spread
 
 app = typer.Typer()
 
@@ -94,6 +96,8 @@ def _show(found: Examination, zone: ZoneInfo) -> None:
         "until": f"{found.until.astimezone(zone):%Y-%m-%d %H:%M}",
     }
     out.print(say("screen", "examined", LANGUAGE, **values), markup=False)
+    for said in _lateness(found):
+        out.print(said, markup=False)
     if found.cache_is_small:
         out.print(say("screen", "small_cache", LANGUAGE, **values), markup=False)
     by_kind: dict[str, list[Fault]] = defaultdict(list)
@@ -108,6 +112,25 @@ def _show(found: Examination, zone: ZoneInfo) -> None:
             out.print(f"   … {len(faults) - SHOWN}（--json）", markup=False)
     if not found.faults:
         out.print(say("screen", "all_well", LANGUAGE), markup=False)
+
+
+def _lateness(found: Examination) -> Iterator[str]:
+    """How late the system was, to the tenth of a second; and apart from it how late people were."""
+    systems = {"": found.fired, **found.delivered}
+    for channel, spread in systems.items():
+        if spread.count:
+            code = "late_delivered" if channel else "late_fired"
+            yield say("screen", code, LANGUAGE, channel=channel, n=spread.count, **_spans(spread, _seconds))
+    if found.overdue.count:
+        yield say("screen", "late_people", LANGUAGE, n=found.overdue.count, **_spans(found.overdue, span))
+
+
+def _spans(spread: Spread, said: Callable[[timedelta], str]) -> dict[str, str]:
+    return {name: said(getattr(spread, name)) for name in ("p50", "p99", "longest")}
+
+
+def _seconds(length: timedelta) -> str:
+    return f"{length.total_seconds():.1f} s"
 
 
 def _day(text: str, zone: ZoneInfo, option: str) -> datetime:

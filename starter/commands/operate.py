@@ -74,8 +74,10 @@ def keep_watch(data: Data = None) -> None:
     schema.check(house.database)
 
     async def run() -> None:
+        Front.make_room()
         front = Front(house, await house.temporal())
-        await watch(front.watchdog, front.reconciler, [*front.watches, front.post_watch])
+        others = [*front.watches, front.post_watch, front.canary_watch, front.bell]
+        await watch(front.watchdog, front.reconciler, others)
 
     until_stopped(run())
 

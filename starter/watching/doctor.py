@@ -9,8 +9,14 @@ from pydantic import BaseModel
 from sqlmodel import Session, and_, col, func, or_, select
 from temporalio.service import RPCError
 
+from models import policy
+from models.canary import CANARY, CanaryIntake
+from models.people import Role
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
+from starter.access import of_the_department
 from starter.front import Front
+from starter.watching import canary, lateness
+from starter.watching.lateness import Spread
 from starter.watching.reconciler import UNREACHABLE
 
 GRACE = timedelta(minutes=1)
@@ -45,6 +51,12 @@ class Examination(BaseModel):
     late_system: int = 0
     """Rungs that fired more than a minute after they could have."""
     slowest_system: timedelta = timedelta(0)
+    fired: Spread = Spread()
+    """The system: from when a rung of the period could fire until it did."""
+    delivered: dict[str, Spread] = {}
+    """The system: until a channel had taken its notice, by channel."""
+    overdue: Spread = Spread()
+    """People: from the due time of a late task until it was done, or until now."""
     cases_due_soon: int = 0
     """Cases with a clock that rings within the hour: more than the workers' cache holds makes them slow."""
     cache: int = 0
@@ -58,7 +70,8 @@ class Examination(BaseModel):
 async def examine(front: Front, since: datetime, until: datetime, now: datetime, *, quick: bool = False) -> Examination:
     """Look at all that was planned, sent or open in a period. `quick` asks the engine for its list, not every case."""
     with front.house.database.reading() as session:
-        found = Ward(session, since, until, now).examined()
+        rules = CanaryIntake.model_validate(policy.intake(CANARY, front.house.settings.policy))
+        found = Ward(session, since, until, now, rules.bound).examined()
     found.cache = front.house.settings.max_cached_workflows
     try:
         differences = [finding async for finding in front.reconciler.compare(everything=not quick)]
@@ -72,11 +85,14 @@ async def examine(front: Front, since: datetime, until: datetime, now: datetime,
 class Ward:
     """The ledger's side of it, in one view of the ledger."""
 
-    def __init__(self, session: Session, since: datetime, until: datetime, now: datetime) -> None:
+    def __init__(
+        self, session: Session, since: datetime, until: datetime, now: datetime, canarys_bound: timedelta
+    ) -> None:
         self._session = session
         self._since = since
         self._until = until
         self._now = now
+        self._canarys_bound = canarys_bound
         self._rungs: Counter[str] = Counter()
         self._late_system = 0
         self._slowest = timedelta(0)
@@ -84,14 +100,19 @@ class Ward:
     def examined(self) -> Examination:
         faults = [*self._ladders(), *self._submissions(), *self._archives(), *self._notices(), *self._watches()]
         numbers = self._numbers({fault.case for fault in faults if fault.case})
+        planned = self._within(DeadlineRow.planned_at)
+        overdue = Spread.of(lateness.people(self._session, self._now, *self._within(TaskRow.due_at)))
         return Examination(
             since=self._since,
             until=self._until,
             at=self._now,
-            cases=self._count(CaseRow, CaseRow.opened_at < self._until, self._was_open()),
-            submissions=self._count(SubmissionRow, *self._within(SubmissionRow.recorded_at)),
+            cases=self._count(CaseRow, CaseRow.opened_at < self._until, self._was_open(), of_the_department()),
+            submissions=self._count(SubmissionRow, *self._within(SubmissionRow.recorded_at), self._is_somebodys()),
             rungs=dict(sorted(self._rungs.items())),
-            late_people=self._late_people(),
+            late_people=overdue.count,
+            fired=Spread.of(lateness.fired(self._session, *planned)),
+            delivered={name: Spread.of(late) for name, late in lateness.delivered(self._session, *planned).items()},
+            overdue=overdue,
             late_system=self._late_system,
             slowest_system=self._slowest,
             cases_due_soon=self._due_soon(),
@@ -132,7 +153,7 @@ class Ward:
             select(DeadlineRow, TaskRow, CaseRow.entered_at)
             .join(TaskRow, of_task)
             .join(CaseRow, col(CaseRow.id) == DeadlineRow.case_id)
-            .where(*self._within(DeadlineRow.planned_at))
+            .where(*self._within(DeadlineRow.planned_at), TaskRow.owner_role != Role.SYSTEM)
             .order_by(*(col(column) for column in order))
         )
         yield from rows
@@ -248,25 +269,24 @@ class Ward:
         last = self._session.exec(select(WatchRow.at).where(WatchRow.name == "watchdog")).first()
         if last is None or last + GRACE < self._now:
             yield Fault(kind="nobody_watches", data={"last": last.isoformat() if last else None})
-
-    def _late_people(self) -> int:
-        late = or_(
-            and_(TaskRow.state == "done", col(TaskRow.done_at) > TaskRow.due_at),
-            and_(TaskRow.state == "open", TaskRow.due_at < self._now),
-        )
-        return self._count(TaskRow, *self._within(TaskRow.due_at), col(TaskRow.by_itself).is_(False), late)
+        for case, since in canary.silent(self._session, self._since, self._canarys_bound, self._now):
+            yield Fault(kind=canary.SILENT, case=case, data={"since": since.isoformat()})
 
     def _due_soon(self) -> int:
         cases = (
             select(func.count(func.distinct(DeadlineRow.case_id)))
             .join(TaskRow, and_(col(TaskRow.case_id) == DeadlineRow.case_id, col(TaskRow.key) == DeadlineRow.task))
             .where(TaskRow.state == "open", TaskRow.generation == DeadlineRow.generation)
+            .where(TaskRow.owner_role != Role.SYSTEM)
             .where(col(DeadlineRow.fired_at).is_(None), DeadlineRow.planned_at < self._now + SOON)
         )
         return self._session.exec(cases).one()
 
     def _was_open(self) -> Any:
         return or_(col(CaseRow.closed_at).is_(None), col(CaseRow.closed_at) >= self._since)
+
+    def _is_somebodys(self) -> Any:
+        return col(SubmissionRow.case_id).in_(select(CaseRow.id).where(of_the_department()))
 
     def _within(self, column: Any) -> tuple[Any, Any]:
         return column >= self._since, column < self._until

@@ -1,4 +1,4 @@
-"""The watch over the post: who cannot be reached, which channel is silent, whether anybody sends, whether the mailbox is read."""
+"""The watch over the post: who cannot be reached, which channel is silent, whether letters leave, whether anybody sends, whether the mailbox is read."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from sqlmodel import Session, col, exists, func, select
 
 from activities.database import Database, once_more
 from models.organisation import Who
-from models.tables import DeliveryRow, MailboxRow, WatchRow
+from models.tables import DeliveryRow, LetterRow, MailboxRow, WatchRow
 from starter.post.sorting import NAME
 from starter.watching.alarms import Finding, keep, report
 
@@ -21,7 +21,8 @@ REMEMBERED = timedelta(days=7)
 """How long somebody counts as out of reach over a channel that was not tried again."""
 
 UNDELIVERABLE, DOWN, STANDS, MAILBOX = "notice_undeliverable", "channel_down", "post_stands_still", "mailbox_unread"
-KINDS = (UNDELIVERABLE, DOWN, STANDS, MAILBOX)
+LETTERS = "letters_wait"
+KINDS = (UNDELIVERABLE, DOWN, STANDS, MAILBOX, LETTERS)
 
 
 class PostWatch:
@@ -46,6 +47,7 @@ class PostWatch:
             findings = [
                 *self._out_of_reach(session, now),
                 *self._silent(session, now),
+                *self._letters(session, now),
                 *self._nobody_sends(session, now),
                 *self._nobody_reads(session, now),
             ]
@@ -79,6 +81,13 @@ class PostWatch:
         )
         for channel, since in rows:
             yield Finding(DOWN, channel, since or now, data={"channel": channel})
+
+    def _letters(self, session: Session, now: datetime) -> Iterator[Finding]:
+        """What is for customers, and the mail server does not take."""
+        waits = select(func.min(LetterRow.first_tried_at)).where(LetterRow.state == "waiting")
+        since = session.exec(waits.where(col(LetterRow.first_tried_at) < now - SILENT)).one()
+        if since:
+            yield Finding(LETTERS, "letters", since)
 
     def _nobody_sends(self, session: Session, now: datetime) -> Iterator[Finding]:
         last = session.exec(select(WatchRow.at).where(WatchRow.name == NAME)).first()

@@ -9,6 +9,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from activities.database import Database, once_more
 from models.organisation import Who
+from models.people import Role
 from models.tables import CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from starter.watching.alarms import Finding, keep, report
@@ -97,6 +98,7 @@ def overdue(late: datetime) -> SelectOfScalar[DeadlineRow]:
     """The next rung of an open task, planned and armed before an instant. Those after it wait for it, and are no news.
 
     Nor are those of a case that is still taking in its past: its opening is undecided, and that is a finding of its own.
+    The canary's has a watch of its own.
     """
     earlier = aliased(DeadlineRow)
     same_ladder = (
@@ -111,7 +113,7 @@ def overdue(late: datetime) -> SelectOfScalar[DeadlineRow]:
     return (
         select(DeadlineRow)
         .join(TaskRow, of_task & (col(TaskRow.generation) == DeadlineRow.generation))
-        .where(TaskRow.state == "open", col(DeadlineRow.fired_at).is_(None))
+        .where(TaskRow.state == "open", TaskRow.owner_role != Role.SYSTEM, col(DeadlineRow.fired_at).is_(None))
         .where(DeadlineRow.planned_at < late, DeadlineRow.armed_at < late, ~waits, ~opening)
     )
 
