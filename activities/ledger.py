@@ -303,13 +303,14 @@ class Ledger:
         self._notify(session, case, told, person, told.what, told.task, data, told.key)
 
     def _tell_owners(self, session: Session, case: CaseRow, new: list[AnyEntry]) -> None:
-        """Each owner hears of a new case once, with what is due first; later of what somebody else's form made him owe."""
+        """Each owner hears of a new case once, with what is due first, unless it comes quietly; later of what somebody else's
+        form made him owe."""
         owed = [entry for entry in new if isinstance(entry, TaskOwed) and not entry.by_itself]
         opened = next((entry for entry in new if isinstance(entry, CaseOpened)), None)
         if case.entered_at and any(entry.at < case.entered_at for entry in new):
             return
         keys = [entry.task for entry in owed]
-        if not keys:
+        if not keys or (opened and opened.quiet):
             return
         of_case = select(TaskRow).where(TaskRow.case_id == case.id, col(TaskRow.key).in_(keys))
         tasks = list(session.exec(of_case.order_by(col(TaskRow.due_at))))

@@ -53,6 +53,7 @@ class Entry(BaseModel):
 
 class CaseOpened(Entry):
     kind: Literal["opened"] = "opened"
+    quiet: bool = False
 
     @property
     def key(self) -> str:

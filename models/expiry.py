@@ -293,4 +293,5 @@ EXPIRY_NOTICE = Process(
     forms=(Call,),
     acts=(Attempt,),
     sent=(Settled,),
+    quiet=True,
 )

@@ -104,6 +104,8 @@ class Process:
     past: type[Past] | None = None
     sent: tuple[type[Form], ...] = ()
     """What only another case hands in."""
+    quiet: bool = False
+    """Its owners hear of a new case as part of something else: a list, a round."""
     opens: Rhythm | None = None
     """When the calendar opens cases by itself; which, `starter/calendar/openings.py` says."""
 

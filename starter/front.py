@@ -27,11 +27,13 @@ from starter.attachments.cabinet import Attachments
 from starter.calendar.almanac import Almanac
 from starter.calendar.keeper import Keeper
 from starter.errands import errands
+from starter.expiry.lists import Lists
 from starter.expiry.rounds import Rounds
 from starter.expiry.standing import heard_of
 from starter.mail.mailbox import mailbox_name
 from starter.members.audits import Audits
 from starter.members.receipts import Receipts
+from starter.members.watching import SourceWatch
 from starter.post.wording import spoken
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
@@ -97,7 +99,11 @@ class Front:
     @property
     def watches(self) -> list[Watch]:
         """Who looks round beside the watchdog and the reconciler."""
-        return [self.keeper, self.rounds]
+        return [self.keeper, self.rounds, SourceWatch(self.house, self._clock)]
+
+    @property
+    def expiry_lists(self) -> Lists:
+        return Lists(self.house, self.submissions, self._clock)
 
     @property
     def watchdog(self) -> Watchdog:

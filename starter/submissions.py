@@ -18,7 +18,7 @@ from activities.ledger import as_submission, locked, other_case
 from models import policy
 from models.acts import Acknowledge, HandOver, Reassign
 from models.forms import LEDGER, Case, Form, Private
-from models.organisation import Who
+from models.organisation import Wanted, Who
 from models.people import Person, Role
 from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING, Opened, Past, Process, Refusal, Submission
@@ -433,12 +433,27 @@ class Submissions:
         if refusal:
             row.refusal = refusal.model_dump()
             if row.deferred:
-                session.add(_refusal_notice(row, refusal, now))
+                session.add(self._refusal_notice(session, row, refusal, now))
                 session.flush()
         told = list(session.exec(select(NoticeRow).where(NoticeRow.submission == row.id)))
         for notice in told:
             notice.delivered_at = now
         return told
+
+    def _refusal_notice(self, session: Session, row: SubmissionRow, refusal: Refusal, now: datetime) -> NoticeRow:
+        """To whoever sent it; what a machine sent, the administrator sees to."""
+        machine = row.role == Role.SYSTEM
+        person = self._people.resolve(Role.ADMINISTRATOR, Wanted(row.case_id, now)) if machine else row.by
+        return NoticeRow(
+            person=person,
+            key=_refused(row),
+            what="refused",
+            case_id=row.case_id,
+            task=row.task,
+            submission=row.id,
+            created_at=now,
+            data={"form": row.form, **refusal.model_dump()},
+        )
 
     def _decide_past(self, session: Session, case: CaseRow, now: datetime) -> list[NoticeRow]:
         """What a case took along when it began is decided with its opening; its events say that it was taken."""
@@ -541,16 +556,3 @@ def _delivery(case: CaseRow, opening: SubmissionRow, past: list[SubmissionRow]) 
 def _refused(row: SubmissionRow) -> str:
     """The key of the notice that it was refused."""
     return f"{row.id}/refused"
-
-
-def _refusal_notice(row: SubmissionRow, refusal: Refusal, now: datetime) -> NoticeRow:
-    return NoticeRow(
-        person=row.by,
-        key=_refused(row),
-        what="refused",
-        case_id=row.case_id,
-        task=row.task,
-        submission=row.id,
-        created_at=now,
-        data={"form": row.form, **refusal.model_dump()},
-    )

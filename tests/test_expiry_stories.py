@@ -2,8 +2,9 @@
 
 import asyncio
 import io
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import openpyxl
 import pytest
@@ -14,6 +15,7 @@ from models.expiry import Waiver
 from models.members import Member, Purchase
 from models.tables import ExpiryListRow, NoticeRow, PullRow
 from starter.expiry.lists import place_of
+from starter.members.watching import SourceWatch
 from tests.cards import (
     at,
     bought,
@@ -152,6 +154,63 @@ def of_manager(office: Office) -> list[NoticeRow]:
         return list(session.exec(told))
 
 
+async def test_a_list_that_cannot_wait_is_made_of_what_is_known_when_the_manager_says_so(asked: Office):
+    """E51: and it says that it was."""
+    office = asked
+    member(office, "m", "2027-01-10")
+    await member_system_is_down(office)
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    case = cases(office, "expiry")["2027-01"].id
+    async with office.api("lin") as lin, office.api("wang") as wang:
+        assert (await lin.post("/api/expiry/2027-01/anyway")).status_code == 403
+        assert (await wang.post("/api/expiry/2027-02/anyway")).status_code == 404
+        assert (await wang.post("/api/expiry/2027-01/anyway")).status_code == 202
+        again = await wang.post("/api/expiry/2027-01/anyway")
+    assert (again.status_code, again.json()["code"]) == (409, "list_begun")
+    await office.pass_time(2 * HOUR)
+    await listed(office, "2027-01")
+    assert notice_of(office, "m", "2027-01")
+    assert [(event.by, event.data) for event in office.events(case) if event.kind == "noted"] == [
+        ("wang", {"what": "made_anyway"})
+    ]
+
+
+async def test_a_member_system_that_is_asked_no_more_holds_up_no_list(office: Office):
+    member(office, "m", "2027-01-10")
+    await member_system_is_down(office)  # and was taken out of the settings
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    await listed(office, "2027-01")
+    assert notice_of(office, "m", "2027-01")
+
+
+async def test_a_member_system_that_does_not_answer_for_an_hour_is_an_alarm_until_it_does(asked: Office):
+    office = asked
+    watch = SourceWatch(office.house, office.now)
+    await member_system_is_down(office)
+    assert watch.round() == []
+    await office.pass_time(HOUR + timedelta(minutes=1))
+    assert [finding.kind for finding in watch.round()] == ["members_not_pulled"]
+    with office.house.database.reading() as session:
+        told = session.exec(select(NoticeRow).where(NoticeRow.person == "admin")).all()
+    assert [notice.data["alarm"] for notice in told] == ["members_not_pulled"]
+    await member_system_is_down(office)  # it has answered just now
+    assert watch.round() == []
+
+
+async def test_a_months_calls_are_one_word_to_the_specialist_and_never_one_a_member(office: Office):
+    for nth in range(3):
+        member(office, f"e{nth}", "2027-01-10", store="SH01")
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    await listed(office, "2027-01")
+    assert office.tasks(notice_of(office, "e0", "2027-01").id)["call"].owner == "lin"
+    with office.house.database.reading() as session:
+        told = session.exec(select(NoticeRow).where(NoticeRow.person == "lin")).all()
+    assert [notice.what for notice in told if notice.delivered_at] == ["calls_to_make"]
+
+
 async def test_calls_that_are_not_done_are_one_word_to_the_manager_for_a_region(office: Office):
     """Never one per member."""
     for nth in range(3):
@@ -167,7 +226,7 @@ async def test_calls_that_are_not_done_are_one_word_to_the_manager_for_a_region(
     await looked_round(office)
     east = cases(office, "expiry_calls")["2027-01-east"]
     await until(office, at("2026-12-25 09:00") + HOUR)
-    assert office.heard(east.id, "lin") == ["reminder/calls_done"]
+    assert office.heard(east.id, "lin") == ["calls_to_make/None", "reminder/calls_done"]
     await until(office, at("2027-01-01 00:00") + HOUR)
     assert [(notice.what, notice.case_id) for notice in of_manager(office)] == [("overdue", east.id)]
     for nth in range(3):
@@ -361,13 +420,23 @@ async def test_the_list_is_due_by_the_end_of_the_5th_holiday_or_not(office: Offi
         assert office.tasks(cases(office, "expiry")[month].id)["listed"].due_at == at(due)
 
 
+@pytest.fixture
+def asked(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Office:
+    """The member system is asked over HTTP, at an address where nobody answers."""
+    file = tmp_path / "members.toml"
+    file.write_text('[http]\nurl = "http://127.0.0.1:1/"\ntoken = "made-up"\n')
+    monkeypatch.setattr(office.house.settings, "member_source", file)
+    return office
+
+
 async def member_system_is_down(office: Office) -> None:
     with office.house.database.writing() as session:
         session.merge(PullRow(source="http", since=office.now(), at=office.now()))
 
 
-async def test_while_the_member_system_is_down_the_list_waits_and_the_manager_hears_after_the_5th(office: Office):
+async def test_while_the_member_system_is_down_the_list_waits_and_the_manager_hears_after_the_5th(asked: Office):
     """E51: the owner on the 3rd, the manager at the end of the 5th; then it comes back, and the list is made."""
+    office = asked
     member(office, "m", "2027-01-10")
     await member_system_is_down(office)
     await until(office, at("2026-12-01 00:00"))

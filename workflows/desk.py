@@ -82,7 +82,7 @@ class Desk:
         self._outcomes[opened.submission] = Outcome()
         self._anchors = {opened.at: OPENING}
         self._anchors |= {when: name for name, when in opened.case if isinstance(when, datetime)}
-        self._journal.append(CaseOpened(**self._by))
+        self._journal.append(CaseOpened(quiet=self.process.quiet, **self._by))
         self._past, self._entered_at = opened.past, opened.entered_at
         self._cycle = opened.cycle
         clock = asyncio.create_task(self._keep_time())

@@ -63,8 +63,9 @@ class ExpiryCallsWorkflow(Desk):
 
     @workflow.run
     async def run(self, opened: Opened[ExpiryCalls, ExpiryCallsPromises]) -> None:
-        """All calls of a region are done before the cards expire; else the manager hears, once for all of them."""
+        """The specialist hears of all calls of a region at once; they are done before the cards expire, else the manager hears, once."""
         async with self.until_ended(opened):
+            self.tell(Role.SPECIALIST, "calls_to_make")
             await self.owe(
                 Role.SPECIALIST,
                 CallsDone,

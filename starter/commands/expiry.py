@@ -28,6 +28,9 @@ def show_month(
     region: Annotated[str | None, typer.Option(help="区域 · a region")] = None,
     state: Annotated[str | None, typer.Option(help="to_call, called, ended")] = None,
     waived: Annotated[bool, typer.Option("--waived", help="已免年费者 · those who have earned the waiver")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="不等会员系统，按现有资料生成 · make it of what is known (the manager)")
+    ] = False,
     excel: Annotated[Path | None, typer.Option(help="把归档的名单写入文件 · write the archived workbook")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -37,6 +40,9 @@ def show_month(
 
     async def act(front: Front) -> Any:
         actor = front.actor(by)
+        if anyway and month:
+            front.expiry_lists.make_anyway(month, actor)
+            return say("screen", "made_anyway", LANGUAGE, month=month)
         if month is None:
             part = {"limit": limit, "cursor": cursor}
             return await front.look(actor, lambda views: ExpiryViews(views).months(**part))  # type: ignore[arg-type]
@@ -51,7 +57,9 @@ def show_month(
         )
 
     found = with_front(data, act)
-    if isinstance(found, bytes):
+    if isinstance(found, str):
+        say_line(found)
+    elif isinstance(found, bytes):
         assert excel
         with os.fdopen(os.open(excel, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(found)

@@ -1,5 +1,6 @@
 """The doors of the months' lists. Annotations are evaluated when a route is made: no `from __future__ import annotations`."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -44,6 +45,16 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
         book = await front.look(by, lambda views: ExpiryViews(views).archived(month))
         headers = PRIVATE | {"Content-Disposition": named(f"expiry-{month}.xlsx", "attachment")}
         return Response(book, media_type=XLSX, headers=headers)
+
+    @router.post(
+        "/expiry/{month}/anyway",
+        tags=["expiry"],
+        status_code=202,
+        summary="不等会员系统，按现有资料生成名单 · make the list of what is known",
+    )
+    async def make_anyway(month: Month, by: who) -> dict[str, str]:
+        await asyncio.to_thread(front.expiry_lists.make_anyway, month, by)
+        return {"month": month}
 
     @router.get("/cases/{case}/script", tags=["expiry"], summary="电话要点 · what to tell the member of a notice")
     async def show_script(

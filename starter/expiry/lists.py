@@ -17,12 +17,14 @@ from activities.keys import COLUMN
 from activities.members import expiring, purchases
 from models.expiry import EXPIRY, EXPIRY_CALLS, ExpiryCalls, Listed, expires_at
 from models.members import Member
-from models.people import CALENDAR
-from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, PullRow, SubmissionRow
+from models.people import CALENDAR, Person, Role
+from models.tables import CaseRow, EventRow, ExpiryLineRow, ExpiryListRow, PullRow, SubmissionRow
 from models.tasks import OPENING
 from settings import House
 from starter.expiry.standing import open_notice, rule_of
 from starter.expiry.workbook import workbook
+from starter.members.sources import source_of
+from starter.refusals import Conflict, Forbidden, NotFound
 from starter.submissions import Submissions
 
 AT_ONCE = 100
@@ -73,11 +75,40 @@ class Lists:
             opening = select(SubmissionRow.outline).where(SubmissionRow.case_id == case, SubmissionRow.form == OPENING)
             begins_at = datetime.fromisoformat(session.exec(opening).one()["begins_at"])
             if session.get(ExpiryListRow, month) is None:
-                behind = session.exec(select(PullRow.source).where(PullRow.since < begins_at)).all()
-                if behind:
-                    raise NotUpToDate(f"not pulled since the month began: {', '.join(behind)}")
+                if (source := self._source) and not self._was_pulled(session, source, begins_at):
+                    raise NotUpToDate(f"not pulled since the month began: {source}")
                 session.add(ExpiryListRow(month=month, case_id=case, as_of=self._clock()))
         return begins_at
+
+    @property
+    def _source(self) -> str | None:
+        """The member system that is asked, where one is set: one that was given up is waited for no more."""
+        file = self._house.settings.member_source
+        return source_of(file).name if file else None
+
+    def _was_pulled(self, session: Session, source: str, since: datetime) -> bool:
+        row = session.get(PullRow, source)
+        return row is None or row.since >= since
+
+    @once_more
+    def make_anyway(self, month: str, by: Person) -> None:
+        """Do not wait for the member system any longer: the list is made of what is known now. Forbidden for everybody but
+        the manager, NotFound where the month has no run, Conflict where its list is being made already."""
+        if by.role is not Role.MANAGER:
+            raise Forbidden("may_not_make_anyway", role=by.role)
+        with self._database.writing() as session:
+            of_month = select(CaseRow).where(CaseRow.process == EXPIRY.name, CaseRow.number == month)
+            case = session.exec(of_month.with_for_update()).first()
+            if case is None:
+                raise NotFound("no_month_run", month=month)
+            if session.get(ExpiryListRow, month):
+                raise Conflict("list_begun", month=month)
+            now, about = self._clock(), {"what": "made_anyway"}
+            session.add(ExpiryListRow(month=month, case_id=case.id, as_of=now))
+            session.add(
+                EventRow(case_id=case.id, key="made_anyway", kind="noted", at=now, by=by.id, role=by.role, data=about)
+            )
+        log.warning("expiry.made_anyway", month=month, by=by.id)
 
     @once_more
     def _some_lines(self, month: str, after: str) -> str | None:
