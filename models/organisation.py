@@ -54,7 +54,7 @@ class Wanted:
 class Directory(BaseModel):
     """The people and stores of the chain, who is away, and who stands in: one version of the organisation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     zone: str = "Asia/Shanghai"
     """Whose clock the rosters follow."""
     stores: tuple[Store, ...] = ()

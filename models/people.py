@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from models.duty import Roster
+from models.reach import Reachable
 
 
 class Role(StrEnum):
@@ -41,10 +42,9 @@ DEPARTMENTS = ("merchandise", "brand", "logistics", "training", "administration"
 """Who may be asked in a case, besides another store."""
 
 
-class Person(BaseModel):
+class Person(Reachable):
     """Somebody who acts or hears. `id` is a staff number, never a name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
     name: str
     role: Role

@@ -7,22 +7,11 @@ import pytest
 from sqlmodel import col, select
 
 from models.duty import Absence, Roster
-from models.organisation import Directory
-from models.people import Person
 from models.tables import DeadlineRow
 from starter.refusals import Forbidden
 from tests.office import DAY, HOUR, Office
 
 WEEK = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "09:00-18:00")
-
-
-def organised(office: Office, *absences: Absence, **changes: dict[str, Any]) -> None:
-    """The sample's people, some of them otherwise, from now on."""
-    known = office.house.people.now
-    people = tuple(
-        Person.model_validate({**person.model_dump(), **changes.get(person.id, {})}) for person in known.people
-    )
-    office.organise(Directory(stores=known.stores, people=people, absences=absences), by="admin")
 
 
 async def breached(office: Office, **facts: Any) -> str:
@@ -36,7 +25,7 @@ def hops(office: Office, case: str) -> list[tuple[str, str]]:
 
 
 async def test_e36_a_breach_climbs_from_the_manager_to_his_deputy_to_the_director_each_once(office: Office):
-    organised(office, wang={"deputies": ("zhao",)})
+    office.organise(wang={"deputies": ("zhao",)})
     case = await breached(office)
     assert office.heard(case, "wang") == ["overdue/reply"]
     await office.pass_time(4 * HOUR)
@@ -50,7 +39,7 @@ async def test_e36_a_breach_climbs_from_the_manager_to_his_deputy_to_the_directo
 
 
 async def test_each_hop_fires_at_its_planned_instant(office: Office):
-    organised(office, wang={"deputies": ("zhao",)})
+    office.organise(wang={"deputies": ("zhao",)})
     case = await breached(office)
     first = office.tasks(case)["reply"].due_at
     await office.pass_time(9 * HOUR)
@@ -93,7 +82,7 @@ async def test_e36_an_absent_manager_is_never_the_one_who_hears(office: Office):
         Absence(person="wang", since=office.now(), until=office.now() + 2 * DAY),
         Absence(person="zhao", since=office.now(), until=office.now() + 2 * DAY),
     ]
-    organised(office, *away, wang={"deputies": ("zhao",)}, zhao={"deputies": ("chen",)})
+    office.organise(*away, wang={"deputies": ("zhao",)}, zhao={"deputies": ("chen",)})
     case = await breached(office)
     assert (office.heard(case, "wang"), office.heard(case, "zhao")) == ([], [])
     assert office.heard(case, "chen") == ["overdue/reply"]
@@ -103,7 +92,7 @@ async def test_e36_an_absent_manager_is_never_the_one_who_hears(office: Office):
 
 
 async def test_four_hours_are_hours_of_duty_unless_the_case_is_major(office: Office):
-    organised(office, wang={"roster": Roster(week=WEEK)})
+    office.organise(wang={"roster": Roster(week=WEEK)})
     office.house.people.refresh()
     ordinary, major = await office.open(), await office.open(severity="major")
     due = office.tasks(ordinary)["reply"].due_at
@@ -116,7 +105,7 @@ async def test_four_hours_are_hours_of_duty_unless_the_case_is_major(office: Off
 
 
 async def test_a_case_that_is_rebuilt_climbs_on_where_it_stood(office: Office):
-    organised(office, wang={"deputies": ("zhao",)})
+    office.organise(wang={"deputies": ("zhao",)})
     case = await breached(office)
     await office.pass_time(4 * HOUR)
     before = office.events(case)

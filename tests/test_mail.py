@@ -27,7 +27,7 @@ from starter.watching.postwatch import PostWatch
 from tests.conftest import KEYS
 from tests.imap import CARE, MailDrop, letter, mail_drop
 from tests.letterbox import Clock, MailServer, mail_server, tell
-from tests.office import DAY, HOUR, Office
+from tests.office import DAY, HOUR, Office, organised
 
 CUSTOMER = "zhang@customer.example"
 MINUTE = timedelta(minutes=1)
@@ -415,9 +415,8 @@ async def test_a_bounce_is_shown_at_the_letter_and_its_owner_hears(counter: Coun
 
 
 async def test_a_notice_that_bounces_goes_over_the_next_channel(inlet: Counter, clock: Clock):
-    book = '[people.lin]\nchannels = ["mailto:gone@example.com", "mailto:lin@example.com"]\n'
-    inlet.house.settings.data.joinpath("reach.toml").write_text(book)
-    house = House(inlet.house.settings)
+    house = inlet.house
+    organised(house, inlet.now(), lin={"channels": ["mailto:gone@example.com", "mailto:lin@example.com"]})
     sender = Sender(house, inlet.now)
     tell(house, inlet.now())
     sender.round()

@@ -7,13 +7,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import structlog
 import xlsxwriter
 from pydantic import SecretStr
+from sqlmodel import select
 from typer.testing import CliRunner
 
 from models.duty import Absence, Roster, after, next_hours, spans_of
 from models.organisation import Directory, Wanted
 from models.people import Person, Role, Store
+from models.tables import OrganisationRow
 from settings import House
 from starter.__main__ import app
 from starter.organisation.files import BadOrganisation, read
@@ -182,6 +185,11 @@ people = [
         (('mon = "09:00-18:00"', 'mon = "9-18"'), r"line 5, people\.1\.roster\.week\.mon: .*09:00-12:00"),
         (('role = "director"', 'role = "boss"'), r"line 6, people\.2\.role"),
         (('role = "manager"', 'role = "specialist"'), r"manager"),
+        (('id = "sun",', 'id = "sun", channels = ["sun@example.com"],'), r"line 6, people\.2\.channels\.0: .*mailto:"),
+        (('id = "sun",', 'id = "sun", channels = ["mailto:§"],'), r"line 6, people\.2\.channels\.0"),
+        (('id = "sun",', 'id = "sun", channels = ["wecombot://KEY"],'), r"line 6, people\.2\.channels\.0"),
+        (('id = "sun",', 'id = "sun", quiet = "22-25",'), r"line 6, people\.2\.quiet: .*22:00-07:00"),
+        (('id = "sun",', 'id = "sun", language = "fr",'), r"line 6, people\.2\.language"),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_refused_with_the_line_and_the_reason(
@@ -199,7 +207,9 @@ def workbook(file: Path, rows: list[list[str]]) -> Path:
     stores.write_row(0, 0, ["门店编号", "名称", "区域"])
     stores.write_row(1, 0, ["E1", "东一店", "east"])
     people = book.add_worksheet("人员")
-    people.write_row(0, 0, ["工号", "名称", "岗位", "负责区域", "代理人", "周一"])
+    people.write_row(
+        0, 0, ["工号", "名称", "岗位", "负责区域", "代理人", "周一", "渠道", "免打扰", "语言", "每小时最多"]
+    )
     for n, row in enumerate(rows, start=1):
         people.write_row(n, 0, row)
     book.close()
@@ -208,7 +218,18 @@ def workbook(file: Path, rows: list[list[str]]) -> Path:
 
 PEOPLE = [
     ["lin", "林", "specialist", "east、west", "wang", ""],
-    ["wang", "王", "manager", "", "", "09:00-18:00"],
+    [
+        "wang",
+        "王",
+        "manager",
+        "",
+        "",
+        "09:00-18:00",
+        "wecom:wangjl、mailto:wang@example.com",
+        "22:00-07:00",
+        "en",
+        "30",
+    ],
     ["sun", "孙", "director", "", "", ""],
     ["admin", "管", "administrator", "", "", ""],
 ]
@@ -219,6 +240,10 @@ def test_a_workbook_says_the_same_as_a_file(tmp_path: Path):
     lin, wang, *_ = directory.people
     assert (lin.regions, lin.deputies, lin.roster) == (("east", "west"), ("wang",), None)
     assert wang.roster == Roster(week={"mon": "09:00-18:00"})
+    addresses = [address.get_secret_value() for address in wang.channels]
+    assert addresses == ["wecom:wangjl", "mailto:wang@example.com"]
+    assert (wang.quiet, wang.language, wang.most_an_hour) == ("22:00-07:00", "en", 30)
+    assert lin.channels == ()
     with pytest.raises(BadOrganisation, match=r"人员 row 3.*people\.1\.role"):
         read(workbook(tmp_path / "bad.xlsx", [PEOPLE[0], ["wang", "王", "boss", "", "", ""]]), "Asia/Shanghai")
 
@@ -275,6 +300,34 @@ async def test_one_person_is_changed_by_the_api_and_others_are_not_overwritten(o
         ]
         assert (await lin.patch("/api/organisation/people/lin", json={})).status_code == 403
     assert office.house.people.person("lin").deputies == ("chen",)
+
+
+async def test_where_others_are_reached_is_the_managers_and_the_administrators_to_see(office: Office):
+    """Whoever may read the organisation sees that somebody is reached otherwise; where, he himself and those two."""
+    office.organise(lin={"channels": ["mailto:lin@old.example"], "quiet": "22:00-07:00"})
+    change = {"channels": ["mailto:lin@new.example"], "language": "en", "most_an_hour": 5}
+
+    async def seen(by: str) -> tuple[list[str], list[list[str]]]:
+        async with office.api(by) as door:
+            shown = (await door.get("/api/organisation")).json()["organisation"]["people"]
+            latest = (await door.get("/api/organisation/history", params={"limit": 1})).json()[0]
+        [now] = [one["channels"] for one in shown if one["id"] == "lin"]
+        return now, latest["changes"][0]["fields"]["channels"]
+
+    with structlog.testing.capture_logs() as logs:
+        async with office.api("admin") as admin:
+            done = (await admin.patch("/api/organisation/people/lin", json=change)).json()
+        whole = (["mailto:lin@new.example"], [["mailto:lin@old.example"], ["mailto:lin@new.example"]])
+        assert done["changes"][0]["fields"]["most_an_hour"] == [None, 5]
+        assert [await seen(by) for by in ("lin", "wang", "admin")] == [whole] * 3
+        assert [await seen(by) for by in ("chen", "sun")] == [(["mailto:§"], [["mailto:§"], ["mailto:§"]])] * 2
+        async with office.api("admin") as admin:
+            refused = await admin.patch("/api/organisation/people/lin", json={"channels": ["lin@new.example"]})
+        assert (refused.status_code, "new.example" in refused.text) == (422, False)
+    assert "new.example" not in f"{logs} {office.house.people.now!r}"
+    with office.house.database.reading() as session:
+        for row in session.exec(select(OrganisationRow)):
+            assert b"example" not in row.sealed
 
 
 async def test_an_absence_hands_over_all_open_tasks_in_one_act_and_back_on_return(office: Office):

@@ -13,7 +13,7 @@ from python_calamine import CalamineError, CalamineWorkbook
 from models.duty import WEEKDAYS
 from models.organisation import Directory
 
-LISTS = ("regions", "specialities", "deputies")
+LISTS = ("regions", "specialities", "deputies", "channels")
 SHEETS = {"stores": "门店", "people": "人员", "absences": "请假"}
 HEADERS: dict[str, str] = {
     "code": "门店编号",
@@ -26,6 +26,10 @@ HEADERS: dict[str, str] = {
     "department": "部门",
     "specialities": "专长",
     "deputies": "代理人",
+    "channels": "渠道",
+    "quiet": "免打扰",
+    "language": "语言",
+    "most_an_hour": "每小时最多",
     "person": "人员",
     "since": "开始",
     "until": "结束",
