@@ -1,6 +1,6 @@
 """Acknowledge or climb (handbook D-12, E36): a breach that nobody acknowledges goes up, each hop once, until somebody does."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,8 +9,10 @@ from sqlmodel import col, select
 from models.duty import Absence, Roster
 from models.tables import DeadlineRow
 from starter.refusals import Forbidden
+from tests.letterbox import mail_server, post_of
 from tests.office import DAY, HOUR, Office
 
+MINUTE = timedelta(minutes=1)
 WEEK = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "09:00-18:00")
 
 
@@ -74,6 +76,49 @@ async def test_only_who_was_told_acknowledges_and_only_what_is_overdue(office: O
     with pytest.raises(Forbidden, match="not_told"):
         await office.hand_in(case, "acknowledge", by="chen", rung="reply")
     assert (await office.hand_in(case, "acknowledge", by="sun", rung="reply")).state == "decided", "a superior may"
+
+
+async def test_a_neglected_complaint_is_mailed_up_the_line_each_once_and_at_its_planned_instant(office: Office):
+    """The specialist is reminded; the manager hears, and goes away; who stands in for him hears, then the director."""
+    reached: dict[str, Any] = {
+        who: {"channels": [f"mailto:{who}@example.com"]} for who in ("lin", "wang", "zhao", "sun", "chen")
+    }
+    office.organise(**reached)
+    with mail_server() as mail:
+        post = post_of(office, mail)
+        case = await office.open()
+        number, due = office.case(case).number, office.tasks(case)["reply"].due_at
+        post.round()
+        planned = {"lin": due - 4 * HOUR, "wang": due, "zhao": due + 4 * HOUR, "sun": due + 8 * HOUR}
+        said = {"lin": "将于", "wang": "经办人 林晓，请跟进", "zhao": "王经理 未确认知悉", "sun": "赵敏 未确认知悉"}
+        for nth, at in enumerate(planned.values()):
+            await office.pass_time(at - MINUTE - office.now())
+            post.round()
+            assert mail.about(number, *said.values()) == list(said.items())[:nth], "not a minute early"
+            await office.pass_time(2 * MINUTE)
+            post.round()
+            assert mail.about(number, *said.values()) == list(said.items())[: nth + 1]
+            if at == due:
+                away = Absence(person="wang", since=office.now(), until=office.now() + 5 * DAY, deputy="zhao")
+                office.organise(away, **reached)
+        await office.pass_time(4 * HOUR)
+        post.round()
+    assert mail.about(number, *said.values()) == list(said.items()), "nobody is told twice"
+    assert [who for who, _ in mail.about(number, "您经办的回复已逾期")] == ["lin"], (
+        "it is hers, and she hears of the breach"
+    )
+    assert not mail.boxes["chen@example.com"]
+    async with office.api("sun") as door:
+        timeline = (await door.get(f"/api/cases/{case}")).json()["timeline"]
+    climb = [one for one in timeline if one["kind"] in ("reminded", "escalated", "climbed") and one["task"] == "reply"]
+    assert [(one["kind"], one["told"]) for one in climb] == [
+        ("reminded", ["lin"]),
+        ("escalated", ["lin", "wang"]),
+        ("climbed", ["zhao"]),
+        ("climbed", ["sun"]),
+    ]
+    late = [datetime.fromisoformat(one["at"]) - at for one, at in zip(climb, planned.values(), strict=True)]
+    assert all(timedelta(0) <= one < timedelta(seconds=1) for one in late), late
 
 
 async def test_e36_an_absent_manager_is_never_the_one_who_hears(office: Office):

@@ -27,7 +27,7 @@ from starter.post.morning import Morning
 from starter.post.sender import Sender
 from starter.watching.postwatch import PostWatch
 from tests.conftest import KEYS
-from tests.letterbox import NOON, Clock, MailServer, mail_server, tell
+from tests.letterbox import NOON, Clock, MailServer, mail_server, post_of, tell
 from tests.office import DAY, HOUR, Office, eventually, organised
 from tests.test_readme import blocks, section
 
@@ -64,12 +64,6 @@ def house_with(
     schema.upgrade(house.database)
     organised(house, NOON, **reached)
     return house
-
-
-def post_of(office: Office, mail: MailServer, **settings: Any) -> Sender:
-    """The post room of an office: what is told there goes out over a mail server."""
-    more = {"smtp": SecretStr(mail.url), "mail_from": "desk@kefu.example", **settings}
-    return Sender(House(office.house.settings.model_copy(update=more)), office.now)
 
 
 @pytest.fixture
