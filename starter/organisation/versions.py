@@ -13,6 +13,7 @@ from models.organisation import Directory
 from models.people import Person, Role
 from models.reach import masked
 from models.tables import OrganisationRow
+from starter.organisation import posts
 from starter.refusals import Conflict, Forbidden, Invalid
 
 MAY_CHANGE = frozenset({Role.MANAGER, Role.ADMINISTRATOR})
@@ -109,16 +110,20 @@ def keep(
 def validated(document: Mapping[str, Any]) -> Directory:
     """An organisation as somebody gave it. Invalid names every field with its reason."""
     try:
-        return Directory.model_validate(document)
+        directory = Directory.model_validate(document)
     except ValidationError as error:
         raise Invalid(errors_of(error)) from error
+    if found := posts.unknown(directory):
+        raise Invalid([_unfit(one.place, one.said) for one in found])
+    return directory
 
 
 def errors_of(error: ValidationError) -> list[FieldError]:
-    return [
-        FieldError(field=".".join(map(str, e["loc"])) or "organisation", code="unfit", values={"reason": e["msg"]})
-        for e in error.errors()
-    ]
+    return [_unfit(e["loc"], e["msg"]) for e in error.errors()]
+
+
+def _unfit(place: tuple[str | int, ...], reason: str) -> FieldError:
+    return FieldError(field=".".join(map(str, place)) or "organisation", code="unfit", values={"reason": reason})
 
 
 def history(

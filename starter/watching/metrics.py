@@ -11,12 +11,13 @@ from sqlmodel import Session, case, col, func, select
 
 from activities.database import Database
 from models.tables import AlarmRow, CaseRow, SubmissionRow, TaskRow, WatchRow
+from starter.organisation.staffing import NO_MANAGER
 from starter.watching import postwatch, reconciler, watchdog
 from starter.watching.watchdog import overdue, unsent
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 STATES = ("open", "archived")
-ALARMS = (*watchdog.KINDS, *reconciler.REPAIRED, *reconciler.NAMED, *reconciler.GLANCED, *postwatch.KINDS)
+ALARMS = (*watchdog.KINDS, *reconciler.REPAIRED, *reconciler.NAMED, *reconciler.GLANCED, *postwatch.KINDS, NO_MANAGER)
 
 
 def exposition(database: Database, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> bytes:
