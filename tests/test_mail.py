@@ -361,10 +361,16 @@ async def test_an_automatic_receipt_is_no_reply(counter: Counter):
     assert [rung.role for rung in counter.office.fired(str(row.case_id), "reply")][-1] == "manager"
 
 
-async def test_a_case_that_did_not_come_by_mail_sends_none(counter: Counter):
+async def test_a_case_that_did_not_come_by_mail_sends_none_and_says_who_told_the_customer_when(counter: Counter):
     case = await counter.office.open(customer={"email": CUSTOMER})
-    await counter.office.hand_in(case, "reply", content="已致歉")
+    told = {"told_by": "chen", "told_at": counter.now().isoformat(), "channel": "phone"}
+    await counter.office.hand_in(case, "reply", content="已致歉", **told)
     assert counter.sent() == []
+    async with counter.office.api("wang") as door:
+        timeline = (await door.get(f"/api/cases/{case}")).json()["timeline"]
+    [reply] = [one["content"] for one in timeline if one["form"] == "reply" and one["kind"] == "done"]
+    assert {name: reply[name] for name in ("told_by", "channel")} == {"told_by": "chen", "channel": "phone"}
+    assert datetime.fromisoformat(reply["told_at"]) == datetime.fromisoformat(told["told_at"])
 
 
 async def test_a_letter_waits_for_the_mail_server_and_says_when_it_may_be_the_second(counter: Counter):

@@ -29,6 +29,7 @@ from starter.watching.postwatch import PostWatch
 from tests.conftest import KEYS
 from tests.letterbox import NOON, Clock, MailServer, mail_server, post_of, tell
 from tests.office import DAY, HOUR, Office, eventually, organised
+from tests.test_bent_complaints import HANDLED
 from tests.test_readme import blocks, section
 
 MINUTE = timedelta(minutes=1)
@@ -121,10 +122,17 @@ def test_who_reads_english_is_written_to_in_english(house: House, sender: Sender
     assert message["Auto-Submitted"] == "auto-generated"
 
 
-def test_a_letter_to_a_store_goes_the_same_way(house: House, sender: Sender, clock: Clock, mail: MailServer):
-    tell(house, clock(), "oa-sh01")
-    sender.round()
-    assert len(mail.boxes["sh01@example.com"]) == 1
+async def test_a_letter_to_a_store_goes_the_same_way(office: Office, mail: MailServer):
+    """Its form came back to it: it hears so, is reminded of what is missing, and hears when that is overdue."""
+    office.organise(**REACHED)
+    post = post_of(office, mail)
+    case = await office.open(origin="store", store_handling=HANDLED, customer={})
+    post.round()
+    for _ in range(2):
+        await office.pass_time(DAY + MINUTE)
+        post.round()
+    said = ("新工单", "补充将于", "您经办的门店补充已逾期")
+    assert mail.about(office.case(case).number, *said) == [("sh01", one) for one in said]
 
 
 def test_who_has_no_channel_hears_in_his_inbox_and_nothing_waits(house: House, sender: Sender, clock: Clock):
