@@ -38,7 +38,7 @@ SUPERIOR = {
 """Who stands in where nobody plays a role, or only the person a case is about."""
 
 
-DEPARTMENTS = ("merchandise", "brand", "logistics", "training", "administration")
+DEPARTMENTS = ("merchandise", "brand", "logistics", "training", "administration", "personnel")
 """Who may be asked in a case, besides another store."""
 
 

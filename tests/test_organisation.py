@@ -212,7 +212,7 @@ people = [
     [
         (('role = "manager",', 'role = "manager", deputies = ["lin"],'), r"line 4.*代理关系成环：lin → wang → lin"),
         (('regions = ["east"]', 'regions = ["east"], store = "E9"'), r"line 4.*E9"),
-        (('id = "sun"', 'id = "wang"'), r"wang"),
+        (('id = "sun"', 'id = "wang"'), r"line 6: .*wang 出现了两次"),
         (('deputies = ["wang"]', 'deputies = ["li"]'), r"line 4.*li 不在名单中"),
         (('mon = "09:00-18:00"', 'mon = "9-18"'), r"line 5, people\.1\.roster\.week\.mon: .*09:00-12:00"),
         (('role = "director"', 'role = "boss"'), r"line 6, people\.2\.role"),
