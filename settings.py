@@ -25,7 +25,7 @@ from activities.payloads import data_converter
 from activities.people import Organisation
 from activities.reach import read_reach
 from models import policy
-from models.reach import ReachBook
+from models.reach import NOT_OUTSIDE, Reachable, ReachBook
 
 TASK_QUEUE = "kefu"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -233,6 +233,10 @@ class House:
     @cached_property
     def reach(self) -> ReachBook:
         return read_reach(self.settings.data / "reach.toml")
+
+    def reached(self, person: str) -> Reachable:
+        """How somebody is reached now, as the organisation has it; or a group, where he is called `group:…`."""
+        return self.reach.group(person) or self.people.person(person) or NOT_OUTSIDE
 
     @property
     def engine_address(self) -> Path:

@@ -1,4 +1,4 @@
-"""How people are reached, read from a file the engineer edits."""
+"""What messages go out from, read from a file the engineer edits: groups, rules, accounts."""
 
 import tomllib
 from pathlib import Path
@@ -13,7 +13,7 @@ class BadReach(ValueError):
 
 
 def read_reach(path: Path) -> ReachBook:
-    """The file, or an empty book where there is none: then everybody has his inbox and no more. BadReach where it does not hold."""
+    """The file, or an empty book where there is none: no groups, no accounts, the rules as they are. BadReach where it does not hold."""
     if not path.exists():
         return ReachBook()
     try:
@@ -24,6 +24,7 @@ def read_reach(path: Path) -> ReachBook:
         raise BadReach(f"{path}: not UTF-8") from None
     except ValidationError as error:
         places = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)
+            f"{'.'.join(map(str, e['loc'])) or 'people'}: {e['msg']}"
+            for e in error.errors(include_input=False, include_url=False)
         )
         raise BadReach(f"{path}: {places}") from None

@@ -54,7 +54,7 @@ class Wanted:
 class Directory(BaseModel):
     """The people and stores of the chain, who is away, and who stands in: one version of the organisation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     zone: str = "Asia/Shanghai"
     """Whose clock the rosters follow."""
     stores: tuple[Store, ...] = ()
@@ -129,7 +129,7 @@ class Directory(BaseModel):
             able = [person for person in able if wanted.unit in (person.department, person.store)]
         local = [p for p in able if wanted.region in p.regions or (wanted.store and p.store == wanted.store)]
         choice = local or ([] if role is Role.SPECIALIST and wanted.region else able)
-        special = [person for person in choice if wanted.process in person.specialities]
+        special = [person for person in choice if person.has_post_of(wanted.process)]
         free = [person for person in choice if not person.specialities]
         for some in (special, free, choice):
             if at_hand := [person for person in some if there(person, wanted.at)]:

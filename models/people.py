@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from models.duty import Roster
+from models.reach import Reachable
 
 
 class Role(StrEnum):
@@ -37,14 +38,23 @@ SUPERIOR = {
 """Who stands in where nobody plays a role, or only the person a case is about."""
 
 
-DEPARTMENTS = ("merchandise", "brand", "logistics", "training", "administration")
+DEPARTMENTS = ("merchandise", "brand", "logistics", "training", "administration", "personnel")
 """Who may be asked in a case, besides another store."""
 
 
-class Person(BaseModel):
+POSTS: dict[str, tuple[str, ...]] = {
+    "member_information": ("audit", "audit_list", "expiry", "expiry_notice", "expiry_calls"),
+    "member_analysis": (),
+    "complaints": ("complaint",),
+    "gifts": (),
+    "service": ("visit_plan", "visit_month"),
+}
+"""The five posts into which the specialists may split (handbook 1.2), and the processes that are each one's; the latter ours."""
+
+
+class Person(Reachable):
     """Somebody who acts or hears. `id` is a staff number, never a name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
     name: str
     role: Role
@@ -53,11 +63,15 @@ class Person(BaseModel):
     department: str | None = None
     """Of a department's contact: one of `DEPARTMENTS`."""
     specialities: tuple[str, ...] = ()
-    """The processes that are his rather than others' (handbook 1.2: the five posts); none, and all are."""
+    """His post, or the processes that are his rather than others'; none, and all are."""
     deputies: tuple[str, ...] = ()
     """Who stands in for him, the first one who is there."""
     roster: Roster | None = None
     """His hours; None where every hour is one."""
+
+    def has_post_of(self, process: str | None) -> bool:
+        """Whether a process is his by speciality."""
+        return any(process == one or process in POSTS.get(one, ()) for one in self.specialities)
 
     def may_see(self, store: str | None, region: str | None) -> bool:
         """Whether the cases of a store are his to see. A department's contact sees those in which he is asked, no others."""

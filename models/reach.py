@@ -1,10 +1,10 @@
 """How people are reached outside: their channels in order, when not, in which language; and the accounts messages go out from."""
 
 from datetime import datetime, time, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.words import LANGUAGES, Language, say
@@ -15,10 +15,14 @@ OTHERS = {"ntfy": "ntfy", "ntfys": "ntfy", "json": "json", "jsons": "json"}
 """What reaches one person through Apprise: an address of its kind, with `://`."""
 
 
+HIDDEN = "§"
+"""What stands for an address where it is not to be read. No address that can be written to holds it."""
+
+
 def kind_of(address: str) -> str | None:
     """What kind of channel an address is of; None for none. A bot of a group is called after its scheme."""
     scheme, colon, rest = address.partition(":")
-    if not colon or not rest:
+    if not colon or not rest or HIDDEN in rest:
         return None
     return (OTHERS.get(scheme) or scheme) if rest.startswith("//") else OURS.get(scheme)
 
@@ -60,10 +64,21 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Reach(_Table):
+Address = Annotated[
+    SecretStr, AfterValidator(_is_personal), PlainSerializer(SecretStr.get_secret_value, return_type=str)
+]
+"""Where somebody is reached. No log and no `repr` shows it; a dump does: what dumps it seals it, or masks it for its reader."""
+
+
+def masked(address: SecretStr) -> SecretStr:
+    """What others may know of somebody's address: of which kind it is."""
+    return SecretStr(f"{address.get_secret_value().partition(':')[0]}:{HIDDEN}")
+
+
+class Reachable(_Table):
     """How one person is reached beside his inbox: nothing but the inbox where there is no channel."""
 
-    channels: tuple[Annotated[SecretStr, AfterValidator(_is_personal)], ...] = ()
+    channels: tuple[Address, ...] = ()
     """Addresses; the second where the first cannot be delivered to."""
     quiet: Annotated[str | None, AfterValidator(_are_hours)] = None
     """Hours of the calendar's zone in which he is left alone, `22:00-07:00`."""
@@ -155,9 +170,8 @@ class SmsAccount(_Table):
 
 
 class ReachBook(_Table):
-    """The file `reach.toml`: people by their ids, groups, rules, accounts."""
+    """The file `reach.toml`: what belongs to the installation. Groups, rules, accounts; people are the organisation's."""
 
-    people: dict[str, Reach] = {}
     groups: dict[str, Group] = {}
     post: PostRules = PostRules()
     watch: WatchRules = WatchRules()
@@ -166,15 +180,21 @@ class ReachBook(_Table):
     feishu: FeishuApp | None = None
     sms: SmsAccount | None = None
 
-    def of(self, person: str) -> Reach:
-        """How a person is reached, or a group where he is called `group:…`."""
-        if group := self.groups.get(person.removeprefix(GROUP)) if person.startswith(GROUP) else None:
-            return Reach.model_construct(channels=group.channels, language=group.language)
-        return self.people.get(person, NOT_OUTSIDE)
+    @model_validator(mode="before")
+    @classmethod
+    def _names_no_people(cls, written: Any) -> Any:
+        if isinstance(written, dict) and "people" in written:
+            raise _unfit("reach_people")
+        return written
+
+    def group(self, name: str) -> Reachable | None:
+        """A group, where somebody is called `group:…` and there is such a group."""
+        group = self.groups.get(name.removeprefix(GROUP)) if name.startswith(GROUP) else None
+        return Reachable.model_construct(channels=group.channels, language=group.language) if group else None
 
 
 GROUP = "group:"
-NOT_OUTSIDE = Reach()
+NOT_OUTSIDE = Reachable()
 
 
 def _unfit(code: str) -> PydanticCustomError:

@@ -34,6 +34,8 @@ from starter.mail.mailbox import mailbox_name
 from starter.members.audits import Audits
 from starter.members.receipts import Receipts
 from starter.members.watching import SourceWatch
+from starter.organisation import posts
+from starter.organisation.staffing import Staffing
 from starter.post.wording import spoken
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
@@ -99,7 +101,8 @@ class Front:
     @property
     def watches(self) -> list[Watch]:
         """Who looks round beside the watchdog and the reconciler."""
-        return [self.keeper, self.rounds, SourceWatch(self.house, self._clock)]
+        staffing = Staffing(self.house.database, self.house.people, self._clock)
+        return [self.keeper, self.rounds, SourceWatch(self.house, self._clock), staffing]
 
     @property
     def expiry_lists(self) -> Lists:
@@ -132,7 +135,8 @@ class Front:
         Raises ValueError with the file and the reason.
         """
         policy.check(PROCESSES.values(), house.settings.policy)
-        _ = house.people.now, house.reach
+        posts.check(house.people.now)
+        _ = house.reach
         if house.database.is_sqlite and not Path(str(house.database.url.database)).exists():
             return
         schema.check(house.database)

@@ -12,10 +12,13 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
+from pydantic import SecretStr
 
 from models.tables import NoticeRow
 from settings import House
+from starter.post.sender import Sender
 from tests.conftest import free_port
+from tests.office import Office
 
 NOTICE = re.compile(r"消息 (\d+)")
 ACCEPTED = "250 OK"
@@ -58,6 +61,8 @@ class MailServer:
     def __init__(self) -> None:
         self.port = free_port()
         self.boxes: dict[str, list[EmailMessage]] = defaultdict(list)
+        self.arrived: list[tuple[str, str]] = []
+        """To whom, and what, in the order it came."""
         self.at_recipient: Callable[[str], str] = lambda _to: ACCEPTED
         self.at_data: Callable[[str], str] = lambda _to: ACCEPTED
         self._controller: Controller | None = None
@@ -88,7 +93,18 @@ class MailServer:
             message = email.message_from_bytes(envelope.content, policy=default)
             assert isinstance(message, EmailMessage)
             self.boxes[to].append(message)
+            self.arrived.append((to, message.get_content()))
         return answer
+
+    def about(self, number: str, *said: str) -> list[tuple[str, str]]:
+        """What came of a case by its number, where it says one of these, in order: whose mailbox, and which of them."""
+        return [
+            (to.partition("@")[0], words)
+            for to, text in self.arrived
+            for line in text.splitlines()
+            for words in said
+            if number in line and words in line
+        ]
 
     def texts(self, to: str) -> list[str]:
         return [mail.get_content() for mail in self.boxes[to]]
@@ -97,6 +113,12 @@ class MailServer:
         """How often each notice lies in a mailbox; of all messages, or of those marked as possible duplicates or not."""
         mails = [mail for mail in self.boxes[to] if doubtful in (None, mail["X-Kefu-Possible-Duplicate"] == "yes")]
         return Counter(int(found) for mail in mails for found in NOTICE.findall(mail.get_content()))
+
+
+def post_of(office: Office, mail: MailServer, **settings: Any) -> Sender:
+    """The post room of an office: what is told there goes out over a mail server."""
+    more = {"smtp": SecretStr(mail.url), "mail_from": "desk@kefu.example", **settings}
+    return Sender(House(office.house.settings.model_copy(update=more)), office.now)
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from temporalio.worker import Worker
 import worker
 from activities.ledger import Ledger
 from activities.payloads import data_converter
+from models.duty import Absence
 from models.forms import Form
 from models.organisation import Directory
+from models.people import Person
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
 from starter import api, relay
@@ -72,6 +74,19 @@ async def connected(address: str, house: House) -> Client:
             raise AssertionError("the engine does not answer") from error
 
     return await eventually(try_it)
+
+
+def organised(house: House, at: datetime, *absences: Absence, **changes: dict[str, Any]) -> None:
+    """The people as they were, some of them otherwise, from an instant on; as the door of the organisation writes it."""
+    known, admin = house.people.now, house.people.person("admin")
+    assert admin
+    people = tuple(
+        Person.model_validate({**person.model_dump(), **changes.get(person.id, {})}) for person in known.people
+    )
+    directory = Directory(stores=known.stores, people=people, absences=absences)
+    with house.database.writing() as session:
+        versions.keep(session, house.keys, directory, admin, "loaded", at, None)
+    house.people.refresh()
 
 
 class Office:
@@ -156,11 +171,9 @@ class Office:
         if self.env:
             self._ahead = await self.env.get_current_time() - datetime.now(UTC)
 
-    def organise(self, directory: Directory, by: str) -> None:
-        """Another organisation from now on, as its door writes it."""
-        with self.house.database.writing() as session:
-            versions.keep(session, self.house.keys, directory, self.front.actor(by), "loaded", self.now(), None)
-        self.house.people.refresh()
+    def organise(self, *absences: Absence, **changes: dict[str, Any]) -> None:
+        """Another organisation from now on."""
+        organised(self.house, self.now(), *absences, **changes)
 
     # What people do
 

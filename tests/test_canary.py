@@ -25,13 +25,13 @@ from starter.watching.doctor import Ward
 from starter.watching.metrics import exposition
 from starter.watching.postwatch import STANDS, PostWatch
 from tests.conftest import KEYS
-from tests.letterbox import Clock, MailServer, mail_server
-from tests.office import DAY, Office, connected, eventually
+from tests.letterbox import NOON, Clock, MailServer, mail_server
+from tests.office import DAY, Office, connected, eventually, organised
 from tests.singing import a_canary_is_heard, canaries
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 OPS, DUTY = "ops@example.com", "duty@example.com"
-REACH = f'[watch]\nchannels = ["mailto:{OPS}"]\n[people.admin]\nchannels = ["mailto:admin@example.com"]\n'
+REACH = f'[watch]\nchannels = ["mailto:{OPS}"]\n'
 ON, OVER = "【客服】系统告警", "【客服】系统告警已解除"
 
 
@@ -60,6 +60,7 @@ def house_with(tmp_path: Path, mail: MailServer, reach: str = REACH, **numbers: 
     settings = {"smtp": SecretStr(mail.url), "mail_from": "desk@kefu.example", "policy": file}
     house = House(Settings(data=data, keys=SecretStr(KEYS), **settings))
     schema.upgrade(house.database)
+    organised(house, NOON, admin={"channels": ["mailto:admin@example.com"]})
     return house
 
 

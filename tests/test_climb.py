@@ -1,28 +1,19 @@
 """Acknowledge or climb (handbook D-12, E36): a breach that nobody acknowledges goes up, each hop once, until somebody does."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlmodel import col, select
 
 from models.duty import Absence, Roster
-from models.organisation import Directory
-from models.people import Person
 from models.tables import DeadlineRow
 from starter.refusals import Forbidden
+from tests.letterbox import mail_server, post_of
 from tests.office import DAY, HOUR, Office
 
+MINUTE = timedelta(minutes=1)
 WEEK = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "09:00-18:00")
-
-
-def organised(office: Office, *absences: Absence, **changes: dict[str, Any]) -> None:
-    """The sample's people, some of them otherwise, from now on."""
-    known = office.house.people.now
-    people = tuple(
-        Person.model_validate({**person.model_dump(), **changes.get(person.id, {})}) for person in known.people
-    )
-    office.organise(Directory(stores=known.stores, people=people, absences=absences), by="admin")
 
 
 async def breached(office: Office, **facts: Any) -> str:
@@ -36,7 +27,7 @@ def hops(office: Office, case: str) -> list[tuple[str, str]]:
 
 
 async def test_e36_a_breach_climbs_from_the_manager_to_his_deputy_to_the_director_each_once(office: Office):
-    organised(office, wang={"deputies": ("zhao",)})
+    office.organise(wang={"deputies": ("zhao",)})
     case = await breached(office)
     assert office.heard(case, "wang") == ["overdue/reply"]
     await office.pass_time(4 * HOUR)
@@ -50,7 +41,7 @@ async def test_e36_a_breach_climbs_from_the_manager_to_his_deputy_to_the_directo
 
 
 async def test_each_hop_fires_at_its_planned_instant(office: Office):
-    organised(office, wang={"deputies": ("zhao",)})
+    office.organise(wang={"deputies": ("zhao",)})
     case = await breached(office)
     first = office.tasks(case)["reply"].due_at
     await office.pass_time(9 * HOUR)
@@ -87,13 +78,56 @@ async def test_only_who_was_told_acknowledges_and_only_what_is_overdue(office: O
     assert (await office.hand_in(case, "acknowledge", by="sun", rung="reply")).state == "decided", "a superior may"
 
 
+async def test_a_neglected_complaint_is_mailed_up_the_line_each_once_and_at_its_planned_instant(office: Office):
+    """The specialist is reminded; the manager hears, and goes away; who stands in for him hears, then the director."""
+    reached: dict[str, Any] = {
+        who: {"channels": [f"mailto:{who}@example.com"]} for who in ("lin", "wang", "zhao", "sun", "chen")
+    }
+    office.organise(**reached)
+    with mail_server() as mail:
+        post = post_of(office, mail)
+        case = await office.open()
+        number, due = office.case(case).number, office.tasks(case)["reply"].due_at
+        post.round()
+        planned = {"lin": due - 4 * HOUR, "wang": due, "zhao": due + 4 * HOUR, "sun": due + 8 * HOUR}
+        said = {"lin": "将于", "wang": "经办人 林晓，请跟进", "zhao": "王经理 未确认知悉", "sun": "赵敏 未确认知悉"}
+        for nth, at in enumerate(planned.values()):
+            await office.pass_time(at - MINUTE - office.now())
+            post.round()
+            assert mail.about(number, *said.values()) == list(said.items())[:nth], "not a minute early"
+            await office.pass_time(2 * MINUTE)
+            post.round()
+            assert mail.about(number, *said.values()) == list(said.items())[: nth + 1]
+            if at == due:
+                away = Absence(person="wang", since=office.now(), until=office.now() + 5 * DAY, deputy="zhao")
+                office.organise(away, **reached)
+        await office.pass_time(4 * HOUR)
+        post.round()
+    assert mail.about(number, *said.values()) == list(said.items()), "nobody is told twice"
+    assert [who for who, _ in mail.about(number, "您经办的回复已逾期")] == ["lin"], (
+        "it is hers, and she hears of the breach"
+    )
+    assert not mail.boxes["chen@example.com"]
+    async with office.api("sun") as door:
+        timeline = (await door.get(f"/api/cases/{case}")).json()["timeline"]
+    climb = [one for one in timeline if one["kind"] in ("reminded", "escalated", "climbed") and one["task"] == "reply"]
+    assert [(one["kind"], one["told"]) for one in climb] == [
+        ("reminded", ["lin"]),
+        ("escalated", ["lin", "wang"]),
+        ("climbed", ["zhao"]),
+        ("climbed", ["sun"]),
+    ]
+    late = [datetime.fromisoformat(one["at"]) - at for one, at in zip(climb, planned.values(), strict=True)]
+    assert all(timedelta(0) <= one < timedelta(seconds=1) for one in late), late
+
+
 async def test_e36_an_absent_manager_is_never_the_one_who_hears(office: Office):
     """Resolved when it fires: to the deputy's deputy where the deputy is away, too; and to himself once he is back."""
     away = [
         Absence(person="wang", since=office.now(), until=office.now() + 2 * DAY),
         Absence(person="zhao", since=office.now(), until=office.now() + 2 * DAY),
     ]
-    organised(office, *away, wang={"deputies": ("zhao",)}, zhao={"deputies": ("chen",)})
+    office.organise(*away, wang={"deputies": ("zhao",)}, zhao={"deputies": ("chen",)})
     case = await breached(office)
     assert (office.heard(case, "wang"), office.heard(case, "zhao")) == ([], [])
     assert office.heard(case, "chen") == ["overdue/reply"]
@@ -103,7 +137,7 @@ async def test_e36_an_absent_manager_is_never_the_one_who_hears(office: Office):
 
 
 async def test_four_hours_are_hours_of_duty_unless_the_case_is_major(office: Office):
-    organised(office, wang={"roster": Roster(week=WEEK)})
+    office.organise(wang={"roster": Roster(week=WEEK)})
     office.house.people.refresh()
     ordinary, major = await office.open(), await office.open(severity="major")
     due = office.tasks(ordinary)["reply"].due_at
@@ -116,7 +150,7 @@ async def test_four_hours_are_hours_of_duty_unless_the_case_is_major(office: Off
 
 
 async def test_a_case_that_is_rebuilt_climbs_on_where_it_stood(office: Office):
-    organised(office, wang={"deputies": ("zhao",)})
+    office.organise(wang={"deputies": ("zhao",)})
     case = await breached(office)
     await office.pass_time(4 * HOUR)
     before = office.events(case)

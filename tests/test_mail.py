@@ -27,7 +27,7 @@ from starter.watching.postwatch import PostWatch
 from tests.conftest import KEYS
 from tests.imap import CARE, MailDrop, letter, mail_drop
 from tests.letterbox import Clock, MailServer, mail_server, tell
-from tests.office import DAY, HOUR, Office
+from tests.office import DAY, HOUR, Office, organised
 
 CUSTOMER = "zhang@customer.example"
 MINUTE = timedelta(minutes=1)
@@ -361,10 +361,16 @@ async def test_an_automatic_receipt_is_no_reply(counter: Counter):
     assert [rung.role for rung in counter.office.fired(str(row.case_id), "reply")][-1] == "manager"
 
 
-async def test_a_case_that_did_not_come_by_mail_sends_none(counter: Counter):
+async def test_a_case_that_did_not_come_by_mail_sends_none_and_says_who_told_the_customer_when(counter: Counter):
     case = await counter.office.open(customer={"email": CUSTOMER})
-    await counter.office.hand_in(case, "reply", content="已致歉")
+    told = {"told_by": "chen", "told_at": counter.now().isoformat(), "channel": "phone"}
+    await counter.office.hand_in(case, "reply", content="已致歉", **told)
     assert counter.sent() == []
+    async with counter.office.api("wang") as door:
+        timeline = (await door.get(f"/api/cases/{case}")).json()["timeline"]
+    [reply] = [one["content"] for one in timeline if one["form"] == "reply" and one["kind"] == "done"]
+    assert {name: reply[name] for name in ("told_by", "channel")} == {"told_by": "chen", "channel": "phone"}
+    assert datetime.fromisoformat(reply["told_at"]) == datetime.fromisoformat(told["told_at"])
 
 
 async def test_letters_that_do_not_leave_are_an_alarm_until_they_do(inlet: Counter, clock: Clock):
@@ -430,9 +436,8 @@ async def test_a_bounce_is_shown_at_the_letter_and_its_owner_hears(counter: Coun
 
 
 async def test_a_notice_that_bounces_goes_over_the_next_channel(inlet: Counter, clock: Clock):
-    book = '[people.lin]\nchannels = ["mailto:gone@example.com", "mailto:lin@example.com"]\n'
-    inlet.house.settings.data.joinpath("reach.toml").write_text(book)
-    house = House(inlet.house.settings)
+    house = inlet.house
+    organised(house, inlet.now(), lin={"channels": ["mailto:gone@example.com", "mailto:lin@example.com"]})
     sender = Sender(house, inlet.now)
     tell(house, inlet.now())
     sender.round()

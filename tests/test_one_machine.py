@@ -1,5 +1,6 @@
 """`kefu up --sample` as a newcomer starts it: from the submission to the archive over HTTP, and not a word of it outside the sealed columns."""
 
+import asyncio
 import json
 import os
 import re
@@ -9,16 +10,23 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Client, ConnectError, ReadTimeout, RemoteProtocolError
+from typer.testing import CliRunner
 
+from activities.people import SAMPLE
+from models.policy import SHIPPED
 from starter import sample
+from starter.__main__ import app
 from tests.conftest import free_ports
-from tests.office import eventually
+from tests.letterbox import MailServer, mail_server
+from tests.office import DAY, HOUR, eventually
 
+HEAR = ("lin", "wang", "zhao", "sun")
 CASE = {
     "form_no": "OA-2026-1123",
     "kind": "complaint",
@@ -45,6 +53,7 @@ class Machine:
     data: Path
     log: Path
     port: int
+    mail: MailServer
 
     def at_the_door(self, actor: str) -> Client:
         return Client(base_url=f"http://127.0.0.1:{self.port}", headers={"X-Kefu-Actor": actor}, timeout=20)
@@ -67,25 +76,40 @@ class Machine:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     base = tmp_path_factory.mktemp("machine")
-    started = start(base)
-    yield started
-    if started.process.poll() is None:
-        started.process.terminate()
-        started.process.wait(60)
+    furnish(base)
+    with mail_server() as mail:
+        started = start(base, mail)
+        yield started
+        if started.process.poll() is None:
+            started.process.terminate()
+            started.process.wait(60)
 
 
-def start(base: Path) -> Machine:
+def furnish(base: Path) -> None:
+    """People who read mail, a manager somebody stands in for, and seconds of patience with him; all else as it is shipped."""
+    people = SAMPLE.read_text("utf-8").replace('id = "wang",', 'id = "wang", deputies = ["zhao"],')
+    for who in HEAR:
+        people = people.replace(f'id = "{who}",', f'id = "{who}", channels = ["mailto:{who}@staff.example"],')
+    policy = SHIPPED.read_text("utf-8").replace('acknowledge = "PT4H"', 'acknowledge = "PT3S"')
+    (base / "var").mkdir()
+    (base / "var" / "directory.toml").write_text(people, encoding="utf-8")
+    (base / "var" / "reach.toml").write_text('[post]\nwindow = "PT0S"\nmost_an_hour = 1000\nmorning = ""\n')
+    (base / "policy.toml").write_text(policy, encoding="utf-8")
+
+
+def start(base: Path, mail: MailServer) -> Machine:
     port = free_ports(3)
     log = base / "up.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("KEFU_", "TEMPORAL_"))}
+    told = {"KEFU_POLICY": str(base / "policy.toml"), "KEFU_SMTP": mail.url, "KEFU_MAIL_FROM": "desk@kefu.example"}
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "starter", "up", "--sample", "--data", str(base / "var"), "--port", str(port)],
             stdout=output,
             stderr=output,
-            env=clean,
+            env=clean | told,
         )
-    return Machine(process, base / "var", log, port)
+    return Machine(process, base / "var", log, port, mail)
 
 
 async def test_a_newcomers_complaint_goes_to_the_archive_on_a_fresh_machine(machine: Machine):
@@ -119,6 +143,38 @@ async def test_a_canary_is_opened_beside_them(machine: Machine):
     await eventually(is_there, within=60)
 
 
+async def test_a_neglected_complaint_is_mailed_to_its_owner_the_manager_his_deputy_and_the_director_each_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+):
+    """Received 25 hours ago, so owner and manager hear at once; he goes away without a word."""
+    await machine.ready()
+    neglected = CASE | {"form_no": "OA-neglected", "received_at": (datetime.now(UTC) - 25 * HOUR).isoformat()}
+    breach, climb = ("您经办的回复已逾期", "经办人 林晓，请跟进"), ("王经理 未确认知悉", "赵敏 未确认知悉")
+
+    def mailed(*said: str) -> list[str]:
+        return [who for who, _ in machine.mail.about("OA-neglected", *said)]
+
+    with machine.at_the_door("oa-sh01") as store, machine.at_the_door("admin") as admin:
+        opened = store.post("/api/cases/complaint", json=neglected)
+        assert opened.status_code in (201, 202), opened.text
+        await eventually(lambda: "wang" in mailed(*breach), within=60)
+        now = datetime.now(UTC)
+        away = {"person": "wang", "since": now.isoformat(), "until": (now + DAY).isoformat(), "deputy": "zhao"}
+        assert admin.post("/api/organisation/absences", json=away).status_code == 201
+    await eventually(lambda: "sun" in mailed(*climb) and "lin" in mailed(*breach), within=60)
+    assert mailed(breach[0]) == ["lin"]
+    assert mailed(breach[1], *climb) == ["wang", "zhao", "sun"], "each once, in the order of the line"
+    monkeypatch.setenv("KEFU_POLICY", str(machine.data.parent / "policy.toml"))
+    words = ["show", opened.json()["case"], "--as", "sun", "--json", "--data", str(machine.data)]
+    shown = await asyncio.to_thread(CliRunner().invoke, app, words)
+    timeline = json.loads(shown.stdout)["timeline"]
+    assert [(one["kind"], one["told"]) for one in timeline if one["kind"] in ("escalated", "climbed")] == [
+        ("escalated", ["lin", "wang"]),
+        ("climbed", ["zhao"]),
+        ("climbed", ["sun"]),
+    ]
+
+
 async def test_every_row_of_the_sample_is_a_case(machine: Machine):
     await machine.ready()
     with machine.at_the_door("wang") as wang:
@@ -150,7 +206,7 @@ async def test_a_part_that_is_killed_comes_back_and_the_desk_goes_on(machine: Ma
 
 async def test_nothing_personal_is_outside_the_sealed_columns(machine: Machine):
     await machine.ready()
-    words = private_words()
+    words = private_words() | {f"{who}@staff.example" for who in HEAR}
     assert len(words) > 50
     everything = [file for file in machine.data.rglob("*") if file.is_file()] + [machine.log]
     files = [file for file in everything if file.name != "directory.toml"]  # names of stores, which a text may hold
@@ -186,7 +242,7 @@ async def test_told_to_stop_it_stops_everything_and_starts_again_where_it_was(ma
     assert machine.process.wait(60) == 0, machine.log.read_text()
     assert [pid for pid in parts if is_alive(pid)] == []
     machine.log.unlink()
-    again = start(machine.data.parent)
+    again = start(machine.data.parent, machine.mail)
     try:
         await again.ready()
         with again.at_the_door("wang") as wang:

@@ -1,26 +1,33 @@
 """The organisation as data (handbook 1.2, E36, E37): read whole or not at all, changed in the open, and found at every instant."""
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import structlog
 import xlsxwriter
 from pydantic import SecretStr
+from sqlmodel import select
 from typer.testing import CliRunner
 
+from models.canary import CANARY
 from models.duty import Absence, Roster, after, next_hours, spans_of
 from models.organisation import Directory, Wanted
-from models.people import Person, Role, Store
+from models.people import POSTS, Person, Role, Store
+from models.tables import AlarmRow, NoticeRow, OrganisationRow
 from settings import House
 from starter.__main__ import app
 from starter.organisation.files import BadOrganisation, read
+from starter.organisation.staffing import Staffing
 from starter.organisation.versions import keep
 from starter.reseal import reseal
 from tests.conftest import KEYS
-from tests.office import DAY, HOUR, Office
+from tests.letterbox import Clock
+from tests.office import DAY, HOUR, Office, organised
+from workflows import PROCESSES
 
 ZONE = ZoneInfo("Asia/Shanghai")
 AT = datetime(2026, 11, 23, 2, tzinfo=UTC)  # Monday, 10 o'clock in Shanghai
@@ -35,7 +42,12 @@ def someone(id: str, role: Role = Role.SPECIALIST, **more: Any) -> Person:
     return Person(id=id, name=id, role=role, **more)
 
 
-ABOVE = (someone("m", Role.MANAGER), someone("d", Role.DIRECTOR), someone("a", Role.ADMINISTRATOR))
+ABOVE = (
+    someone("m", Role.MANAGER),
+    someone("d", Role.DIRECTOR),
+    someone("g", Role.GENERAL_MANAGER),
+    someone("a", Role.ADMINISTRATOR),
+)
 
 
 def of(*people: Person, absences: tuple[Absence, ...] = ()) -> Directory:
@@ -101,6 +113,14 @@ def test_the_region_comes_first_then_the_speciality_then_the_load():
         assert two.resolve(Role.SPECIALIST, wanted(load=lambda busy=busy: {busy: 3})) == free
 
 
+@pytest.mark.parametrize("process", [name for name in PROCESSES if name != CANARY.name])
+def test_each_process_goes_to_the_post_that_it_is_of(process: str):
+    """The five posts into which the specialists may split (1.2)."""
+    posts = {post: someone(post, regions=("east",), specialities=(post,)) for post in POSTS}
+    [post] = [post for post, processes in POSTS.items() if process in processes]
+    assert of(*posts.values()).resolve(Role.SPECIALIST, wanted(process=process)) == post
+
+
 def test_a_case_stays_with_who_has_it_though_others_have_less_to_do():
     two = of(someone("x", regions=("east",)), someone("y", regions=("east",)))
     busy = wanted(load=lambda: {"x": 9}, before=lambda: "x")
@@ -154,8 +174,24 @@ def test_next_in_line_is_the_deputy_then_the_superior_then_nobody():
     directory = Directory(stores=directory.stores, people=people)
     assert directory.next_in_line("m", ["m"], wanted()) == "e1"
     assert directory.next_in_line("e1", ["m", "e1"], wanted()) in ("v", "d")
-    assert directory.next_in_line("d", ["m", "e1", "d"], wanted()) is None
+    assert directory.next_in_line("d", ["m", "e1", "d"], wanted()) is None, "the general manager is in no ladder"
     assert directory.next_in_line("gone", ["gone"], wanted()) is None
+
+
+def test_while_no_manager_is_there_and_nobody_stands_in_the_administrator_is_warned_once(house: House):
+    clock = Clock(AT)
+    watch = Staffing(house.database, house.people, clock)
+    assert watch.round() == []
+    organised(house, AT, Absence(person="wang", since=AT, until=AT + DAY))
+    assert [finding.kind for _ in range(3) for finding in watch.round()] == ["no_manager"] * 3, "it stands"
+    with house.database.reading() as session:
+        [told] = session.exec(select(NoticeRow))
+    assert (told.person, told.data["alarm"]) == ("admin", "no_manager")
+    organised(house, AT + HOUR, Absence(person="wang", since=AT, until=AT + DAY, deputy="zhao"))
+    clock.pass_time(HOUR)
+    assert watch.round() == [], "somebody stands in"
+    with house.database.reading() as session:
+        assert [row.cleared_at for row in session.exec(select(AlarmRow))] == [AT + HOUR]
 
 
 # A file: whole, or not at all
@@ -177,11 +213,17 @@ people = [
     [
         (('role = "manager",', 'role = "manager", deputies = ["lin"],'), r"line 4.*代理关系成环：lin → wang → lin"),
         (('regions = ["east"]', 'regions = ["east"], store = "E9"'), r"line 4.*E9"),
-        (('id = "sun"', 'id = "wang"'), r"wang"),
+        (('id = "sun"', 'id = "wang"'), r"line 6: .*wang 出现了两次"),
         (('deputies = ["wang"]', 'deputies = ["li"]'), r"line 4.*li 不在名单中"),
         (('mon = "09:00-18:00"', 'mon = "9-18"'), r"line 5, people\.1\.roster\.week\.mon: .*09:00-12:00"),
         (('role = "director"', 'role = "boss"'), r"line 6, people\.2\.role"),
         (('role = "manager"', 'role = "specialist"'), r"manager"),
+        (('regions = ["east"]', 'regions = ["east"], specialities = ["complain"]'), r"line 4.*complain 既不是岗位"),
+        (('id = "sun",', 'id = "sun", channels = ["sun@example.com"],'), r"line 6, people\.2\.channels\.0: .*mailto:"),
+        (('id = "sun",', 'id = "sun", channels = ["mailto:§"],'), r"line 6, people\.2\.channels\.0"),
+        (('id = "sun",', 'id = "sun", channels = ["wecombot://KEY"],'), r"line 6, people\.2\.channels\.0"),
+        (('id = "sun",', 'id = "sun", quiet = "22-25",'), r"line 6, people\.2\.quiet: .*22:00-07:00"),
+        (('id = "sun",', 'id = "sun", language = "fr",'), r"line 6, people\.2\.language"),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_refused_with_the_line_and_the_reason(
@@ -196,10 +238,17 @@ def test_a_file_that_does_not_hold_together_is_refused_with_the_line_and_the_rea
 def workbook(file: Path, rows: list[list[str]]) -> Path:
     book = xlsxwriter.Workbook(file)
     stores = book.add_worksheet("门店")
-    stores.write_row(0, 0, ["门店编号", "名称", "区域"])
+    stores.write_row(0, 0, ["门店编号", "名称", "区域", "开业"])
     stores.write_row(1, 0, ["E1", "东一店", "east"])
+    stores.write_datetime(1, 3, datetime(2026, 1, 5), book.add_format({"num_format": "yyyy-mm-dd"}))  # noqa: DTZ001
+    days = book.add_worksheet("班表例外")
+    days.write_row(0, 0, ["人员", "日期", "时间"])
+    days.write_row(1, 0, [rows[1][0], "2027-01-04"])
+    days.write_row(2, 0, [rows[1][0], "2027-01-09", "10:00-12:00"])
     people = book.add_worksheet("人员")
-    people.write_row(0, 0, ["工号", "名称", "岗位", "负责区域", "代理人", "周一"])
+    people.write_row(
+        0, 0, ["工号", "名称", "岗位", "负责区域", "代理人", "周一", "渠道", "免打扰", "语言", "每小时最多"]
+    )
     for n, row in enumerate(rows, start=1):
         people.write_row(n, 0, row)
     book.close()
@@ -208,7 +257,18 @@ def workbook(file: Path, rows: list[list[str]]) -> Path:
 
 PEOPLE = [
     ["lin", "林", "specialist", "east、west", "wang", ""],
-    ["wang", "王", "manager", "", "", "09:00-18:00"],
+    [
+        "wang",
+        "王",
+        "manager",
+        "",
+        "",
+        "09:00-18:00",
+        "wecom:wangjl、mailto:wang@example.com",
+        "22:00-07:00",
+        "en",
+        "30",
+    ],
     ["sun", "孙", "director", "", "", ""],
     ["admin", "管", "administrator", "", "", ""],
 ]
@@ -218,7 +278,13 @@ def test_a_workbook_says_the_same_as_a_file(tmp_path: Path):
     directory = read(workbook(tmp_path / "org.xlsx", PEOPLE), "Asia/Shanghai")
     lin, wang, *_ = directory.people
     assert (lin.regions, lin.deputies, lin.roster) == (("east", "west"), ("wang",), None)
-    assert wang.roster == Roster(week={"mon": "09:00-18:00"})
+    days = {date(2027, 1, 4): "", date(2027, 1, 9): "10:00-12:00"}
+    assert wang.roster == Roster(week={"mon": "09:00-18:00"}, days=days)
+    assert [store.opens_on for store in directory.stores] == [date(2026, 1, 5)]
+    addresses = [address.get_secret_value() for address in wang.channels]
+    assert addresses == ["wecom:wangjl", "mailto:wang@example.com"]
+    assert (wang.quiet, wang.language, wang.most_an_hour) == ("22:00-07:00", "en", 30)
+    assert lin.channels == ()
     with pytest.raises(BadOrganisation, match=r"人员 row 3.*people\.1\.role"):
         read(workbook(tmp_path / "bad.xlsx", [PEOPLE[0], ["wang", "王", "boss", "", "", ""]]), "Asia/Shanghai")
 
@@ -265,8 +331,8 @@ async def test_one_person_is_changed_by_the_api_and_others_are_not_overwritten(o
         assert (done.status_code, done.json()["version"]) == (200, 1)
         late = await admin.patch("/api/organisation/people/lin", json={"deputies": []}, params={"instead_of": 0})
         assert (late.status_code, late.json()["code"]) == (409, "organisation_changed")
-        bad = await admin.patch("/api/organisation/people/lin", json={"deputies": ["nobody"]})
-        assert bad.status_code == 422
+        for unfit in ({"deputies": ["nobody"]}, {"specialities": ["complain"]}):
+            assert (await admin.patch("/api/organisation/people/lin", json=unfit)).status_code == 422
         assert [
             who.status_code for who in (await lin.get("/api/organisation"), await store.get("/api/organisation"))
         ] == [
@@ -275,6 +341,34 @@ async def test_one_person_is_changed_by_the_api_and_others_are_not_overwritten(o
         ]
         assert (await lin.patch("/api/organisation/people/lin", json={})).status_code == 403
     assert office.house.people.person("lin").deputies == ("chen",)
+
+
+async def test_where_others_are_reached_is_the_managers_and_the_administrators_to_see(office: Office):
+    """Whoever may read the organisation sees that somebody is reached otherwise; where, he himself and those two."""
+    office.organise(lin={"channels": ["mailto:lin@old.example"], "quiet": "22:00-07:00"})
+    change = {"channels": ["mailto:lin@new.example"], "language": "en", "most_an_hour": 5}
+
+    async def seen(by: str) -> tuple[list[str], list[list[str]]]:
+        async with office.api(by) as door:
+            shown = (await door.get("/api/organisation")).json()["organisation"]["people"]
+            latest = (await door.get("/api/organisation/history", params={"limit": 1})).json()[0]
+        [now] = [one["channels"] for one in shown if one["id"] == "lin"]
+        return now, latest["changes"][0]["fields"]["channels"]
+
+    with structlog.testing.capture_logs() as logs:
+        async with office.api("admin") as admin:
+            done = (await admin.patch("/api/organisation/people/lin", json=change)).json()
+        whole = (["mailto:lin@new.example"], [["mailto:lin@old.example"], ["mailto:lin@new.example"]])
+        assert done["changes"][0]["fields"]["most_an_hour"] == [None, 5]
+        assert [await seen(by) for by in ("lin", "wang", "admin")] == [whole] * 3
+        assert [await seen(by) for by in ("chen", "sun")] == [(["mailto:§"], [["mailto:§"], ["mailto:§"]])] * 2
+        async with office.api("admin") as admin:
+            refused = await admin.patch("/api/organisation/people/lin", json={"channels": ["lin@new.example"]})
+        assert (refused.status_code, "new.example" in refused.text) == (422, False)
+    assert "new.example" not in f"{logs} {office.house.people.now!r}"
+    with office.house.database.reading() as session:
+        for row in session.exec(select(OrganisationRow)):
+            assert b"example" not in row.sealed
 
 
 async def test_an_absence_hands_over_all_open_tasks_in_one_act_and_back_on_return(office: Office):

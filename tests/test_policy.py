@@ -59,6 +59,15 @@ def test_every_form_and_every_refusal_has_its_words(process: Process):
         assert say("form", name) != name
 
 
+def test_a_rung_may_say_itself_how_long_it_waits_for_an_acknowledgement(tmp_path: Path):
+    file = tmp_path / "policy.toml"
+    shipped = policy.SHIPPED.read_text("utf-8")
+    file.write_text(shipped.replace('["PT0H", "manager"]', '["PT0H", "manager", "PT30M"]', 1), encoding="utf-8")
+    first, second = (list(policy.each(policy.promises(COMPLAINT, file)))[nth].ladder for nth in (0, 1))
+    assert [rung.acknowledge for rung in first] == [None, timedelta(minutes=30), timedelta(hours=4)]
+    assert [rung.acknowledge for rung in second] == [None, timedelta(hours=4), timedelta(hours=4)]
+
+
 def test_a_file_that_is_silent_of_a_process_leaves_it_as_it_is_shipped(tmp_path: Path):
     """A release may bring a process; a file of one's own, written before, holds for those it names."""
     file = tmp_path / "policy.toml"

@@ -15,7 +15,7 @@ Channel = Literal[
 Remedy = Literal["exchange", "return", "refund", "repair", "compensation", "apology", "gift", "information", "other"]
 Kind = Literal["complaint", "suggestion", "query", "praise"]
 Severity = Literal["ordinary", "serious", "major"]
-Department = Literal["merchandise", "brand", "logistics", "training", "administration", "store"]
+Department = Literal["merchandise", "brand", "logistics", "training", "administration", "personnel", "store"]
 Reached = Literal[
     "satisfied", "partly_satisfied", "dissatisfied", "unreachable", "refused_contact", "wrong_number", "rescheduled"
 ]

@@ -13,13 +13,21 @@ from models.forms import Bundle, Code, FieldError, Form, Instant, Private, Text
 from models.people import Role
 
 
-class Reply(Form):
+class Spoken(Form):
+    """What the customer is told. Where no letter takes it to him: who told him, when, and over what."""
+
+    told_by: Code | None = None
+    told_at: Instant | None = None
+    channel: Channel | None = None
+
+
+class Reply(Spoken):
     """The first answer to the customer, within 24 hours of receipt."""
 
     content: Text
 
 
-class Solution(Form):
+class Solution(Spoken):
     """What is proposed to the customer: steps, time, effect (handbook 6.2, principle 5). `duration` is the span promised to carry it out."""
 
     steps: Text
@@ -160,7 +168,7 @@ class Agreement(Form):
         return [FieldError(field="reply_at", code="due_in_past")] if self.reply_at <= now else []
 
 
-class AgreedReply(Form):
+class AgreedReply(Spoken):
     """The answer that was promised for an agreed time."""
 
     content: Text

@@ -56,14 +56,14 @@ def show(by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--jso
         person = front.actor(by)
         if person.role not in versions.MAY_READ:
             raise SystemExit(say("refusal", "may_not_organise", LANGUAGE, role=person.role))
-        return front.house.people.now.model_dump(mode="json")
+        return versions.seen_by(person, front.house.people.now).model_dump(mode="json")
 
     document = with_front(data, act)
     if as_json:
         print(json.dumps(document, ensure_ascii=False, indent=2))
         return
     away = {one["person"]: one for one in document["absences"]}
-    table = table_of("id", "name", "role", "where", "deputies", "away")
+    table = table_of("id", "name", "role", "where", "deputies", "channels", "away")
     for one in document["people"]:
         table.add_row(
             one["id"],
@@ -71,6 +71,7 @@ def show(by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--jso
             say("role", one["role"], LANGUAGE),
             " ".join([*one["regions"], *filter(None, (one["store"], one["department"]))]),
             " ".join(one["deputies"]),
+            " ".join(one["channels"]),
             f"{away[one['id']]['since'][:10]} – {away[one['id']]['until'][:10]}" if one["id"] in away else "",
         )
     out.print(table)
@@ -85,7 +86,7 @@ def history(by: As, limit: int = 20, data: Data = None) -> None:
         if person.role not in versions.MAY_READ:
             raise SystemExit(say("refusal", "may_not_organise", LANGUAGE, role=person.role))
         read_version = front.house.people.version
-        return await front.look(person, lambda views: versions.history(views.session, read_version, limit))
+        return await front.look(person, lambda views: versions.history(views.session, person, read_version, limit))
 
     for version in with_front(data, act):
         out.print(f"[bold]{version.version}[/]  {version.at:%Y-%m-%d %H:%M}Z  {version.by}  {version.what}")

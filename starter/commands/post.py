@@ -50,9 +50,8 @@ def status(
     """各人各渠道的送达情况 · how everybody is reached, and what waits."""
 
     async def act(front: Front) -> Page[PostLine]:
-        book = front.house.reach
         return await front.look(
-            front.actor(by), lambda views: PostViews(views).post(book, person=person, limit=limit, cursor=cursor)
+            front.actor(by), lambda views: PostViews(views).post(person=person, limit=limit, cursor=cursor)
         )
 
     page = with_front(data, act)

@@ -65,7 +65,7 @@ class Intake:
         self._people = house.people
         self._clock = clock
         self._submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
-        self._sorter = Sorter(house.reach, house.calendar)
+        self._sorter = Sorter(house.reached, house.calendar)
         self._ours = (house.settings.mail_from or "").lower()
 
     @once_more

@@ -110,7 +110,7 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
         may_read(by)
         front.house.people.refresh()
         version = await front.look(by, lambda views: versions.latest(views.session))
-        return Organisation(version=version, organisation=front.house.people.now)
+        return Organisation(version=version, organisation=versions.seen_by(by, front.house.people.now))
 
     @router.put("/organisation", tags=["organisation"], summary="更换组织 · replace the whole of it")
     async def put_organisation(
@@ -146,7 +146,7 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
     ) -> list[Version]:
         may_read(by)
         read = front.house.people.version
-        return await front.look(by, lambda views: versions.history(views.session, read, limit, before))
+        return await front.look(by, lambda views: versions.history(views.session, by, read, limit, before))
 
     @router.post(
         "/organisation/absences", tags=["organisation"], status_code=201, summary="请假 · somebody will be away"

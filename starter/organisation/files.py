@@ -1,4 +1,4 @@
-"""The organisation from a file: TOML, or a workbook with the sheets stores, people and absences."""
+"""The organisation from a file: TOML, or a workbook with the sheets stores, people, days and absences."""
 
 import re
 import tomllib
@@ -12,13 +12,19 @@ from python_calamine import CalamineError, CalamineWorkbook
 
 from models.duty import WEEKDAYS
 from models.organisation import Directory
+from starter.organisation import posts
 
-LISTS = ("regions", "specialities", "deputies")
-SHEETS = {"stores": "门店", "people": "人员", "absences": "请假"}
+LISTS = ("regions", "specialities", "deputies", "channels")
+DATES = ("opens_on", "closes_on", "day")
+SHEETS = {"stores": "门店", "people": "人员", "days": "班表例外", "absences": "请假"}
+"""`days` are the days on which somebody's hours are not the week's; they go to his roster."""
 HEADERS: dict[str, str] = {
     "code": "门店编号",
     "name": "名称",
     "region": "区域",
+    "opens_on": "开业",
+    "closes_on": "停业",
+    "successor": "接收门店",
     "id": "工号",
     "role": "岗位",
     "regions": "负责区域",
@@ -26,10 +32,16 @@ HEADERS: dict[str, str] = {
     "department": "部门",
     "specialities": "专长",
     "deputies": "代理人",
+    "channels": "渠道",
+    "quiet": "免打扰",
+    "language": "语言",
+    "most_an_hour": "每小时最多",
     "person": "人员",
     "since": "开始",
     "until": "结束",
     "deputy": "代理",
+    "day": "日期",
+    "hours": "时间",
     **dict(zip(WEEKDAYS, ("周一", "周二", "周三", "周四", "周五", "周六", "周日"), strict=True)),
 }
 
@@ -45,10 +57,14 @@ def read(path: Path, zone: str) -> Directory:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, CalamineError) as error:
         raise BadOrganisation(f"{path}: {error}") from error
     try:
-        return Directory.model_validate({"zone": zone, **document})
+        directory = Directory.model_validate({"zone": zone, **document})
     except ValidationError as error:
         faults = [f"{_place(e['loc'], e.get('ctx', {}), lines)}{e['msg']}" for e in error.errors()]
         raise BadOrganisation(f"{path}: " + "; ".join(faults)) from error
+    if unknown := posts.unknown(directory):
+        faults = [f"{_place(fault.place, {'id': fault.person}, lines)}{fault.said}" for fault in unknown]
+        raise BadOrganisation(f"{path}: " + "; ".join(faults))
+    return directory
 
 
 def _place(where: tuple[Any, ...], values: dict[str, Any], lines: dict[tuple[str, str], str]) -> str:
@@ -95,6 +111,11 @@ def _of_workbook(path: Path, zone: str) -> tuple[dict[str, Any], dict[tuple[str,
                 lines[kind, f"#{len(document[kind])}"] = f"{sheet} row {number}"
                 lines[kind, str(one.get("id") or one.get("code") or one.get("person"))] = f"{sheet} row {number}"
                 document[kind].append(one)
+    for one in document.pop("days", []):
+        his = next((person for person in document.get("people", []) if person.get("id") == one.get("person")), None)
+        if his is None or "day" not in one:
+            raise BadOrganisation(f"{path}: {SHEETS['days']}: {one}: names nobody of {SHEETS['people']}, or no day")
+        his.setdefault("roster", {"week": {}}).setdefault("days", {})[one["day"]] = one.get("hours", "")
     return document, lines
 
 
@@ -112,6 +133,8 @@ def _as_fields(cells: dict[str, Any], zone: str) -> dict[str, Any]:
             one[name] = [part for part in re.split(r"[\s,，、;；]+", str(value)) if part]
         elif name in WEEKDAYS:
             one.setdefault("roster", {"week": {}})["week"][name] = str(value)
+        elif isinstance(value, datetime | date) and name in DATES:
+            one[name] = value.date() if isinstance(value, datetime) else value
         elif isinstance(value, datetime | date):
             at = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)  # noqa: DTZ001
             one[name] = at.replace(tzinfo=ZoneInfo(zone))

@@ -4,18 +4,22 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from sqlmodel import Session, col, func, select
 
 from activities.keys import COLUMN, KeyRing
 from models.forms import FieldError
 from models.organisation import Directory
 from models.people import Person, Role
+from models.reach import masked
 from models.tables import OrganisationRow
+from starter.organisation import posts
 from starter.refusals import Conflict, Forbidden, Invalid
 
 MAY_CHANGE = frozenset({Role.MANAGER, Role.ADMINISTRATOR})
 MAY_READ = MAY_CHANGE | {Role.DIRECTOR, Role.SPECIALIST}
+ADDRESSES = "channels"
+"""The field of a person that is his to show: of others, only those who may change the organisation see more than the kind."""
 
 
 class Change(BaseModel):
@@ -35,6 +39,29 @@ class Version(BaseModel):
     by: str
     what: str
     changes: list[Change] = []
+
+
+def seen_by(reader: Person, directory: Directory) -> Directory:
+    """The organisation as this person may see it: how others are reached is masked."""
+    people = tuple(
+        one if _sees(reader, one.id) else one.model_copy(update={ADDRESSES: tuple(map(masked, one.channels))})
+        for one in directory.people
+    )
+    return directory.model_copy(update={"people": people})
+
+
+def _sees(reader: Person, person: str) -> bool:
+    return reader.role in MAY_CHANGE or reader.id == person
+
+
+def _change_seen_by(reader: Person, change: Change) -> Change:
+    """That somebody is reached otherwise is seen by all who see the change; where, as `seen_by` has it."""
+    if change.kind != "person" or ADDRESSES not in change.fields or _sees(reader, change.id):
+        return change
+    was, is_now = (
+        [masked(SecretStr(one)).get_secret_value() for one in addresses] for addresses in change.fields[ADDRESSES]
+    )
+    return change.model_copy(update={"fields": {**change.fields, ADDRESSES: (was, is_now)}})
 
 
 def differences(before: Directory | None, after: Directory) -> list[Change]:
@@ -83,22 +110,30 @@ def keep(
 def validated(document: Mapping[str, Any]) -> Directory:
     """An organisation as somebody gave it. Invalid names every field with its reason."""
     try:
-        return Directory.model_validate(document)
+        directory = Directory.model_validate(document)
     except ValidationError as error:
         raise Invalid(errors_of(error)) from error
+    if found := posts.unknown(directory):
+        raise Invalid([_unfit(one.place, one.said) for one in found])
+    return directory
 
 
 def errors_of(error: ValidationError) -> list[FieldError]:
-    return [
-        FieldError(field=".".join(map(str, e["loc"])) or "organisation", code="unfit", values={"reason": e["msg"]})
-        for e in error.errors()
-    ]
+    return [_unfit(e["loc"], e["msg"]) for e in error.errors()]
+
+
+def _unfit(place: tuple[str | int, ...], reason: str) -> FieldError:
+    return FieldError(field=".".join(map(str, place)) or "organisation", code="unfit", values={"reason": reason})
 
 
 def history(
-    session: Session, read: Callable[[Session, int], Directory], limit: int, before: int | None = None
+    session: Session,
+    reader: Person,
+    read: Callable[[Session, int], Directory],
+    limit: int,
+    before: int | None = None,
 ) -> list[Version]:
-    """Versions, the latest first, each with what it changed."""
+    """Versions, the latest first, each with what it changed, as this person may see it."""
     rows: Iterable[OrganisationRow] = session.exec(
         select(OrganisationRow)
         .where(col(OrganisationRow.version) < before if before else col(OrganisationRow.version) > 0)
@@ -109,6 +144,6 @@ def history(
     for row in rows:
         assert row.version is not None
         earlier = read(session, row.version - 1) if row.version > 1 else None
-        changes = differences(earlier, read(session, row.version))
+        changes = [_change_seen_by(reader, one) for one in differences(earlier, read(session, row.version))]
         found.append(Version(version=row.version, at=row.at, by=row.by, what=row.what, changes=changes))
     return found

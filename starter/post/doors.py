@@ -23,5 +23,4 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
 
     @router.get("/post", tags=["post"], summary="外发情况 · how everybody is reached, and what waits")
     async def show_post(by: who, wanted: Annotated[PostQuery, Query()]) -> Page[PostLine]:
-        book = front.house.reach
-        return await front.look(by, lambda views: PostViews(views).post(book, **dict(wanted)))
+        return await front.look(by, lambda views: PostViews(views).post(**dict(wanted)))

@@ -29,8 +29,6 @@ async def keep_open(house: House, clock: Callable[[], datetime] = lambda: dateti
     """Sort, send, tell the morning, read the mailbox and answer letters, until cancelled. Any number of post rooms may be open side by side."""
     sender, morning = Sender(house, clock), Morning(house, clock)
     mailbox, outbox = Mailbox(house, clock), Outbox(house, clock)
-    for person in sorted(house.reach.people.keys() - {person.id for person in house.people.people}):
-        log.warning("reach.nobody", person=person)
     beat = 0.0
 
     def sort() -> None:

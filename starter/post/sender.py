@@ -16,13 +16,12 @@ import structlog
 from sqlmodel import Session, col, func, select, update
 
 from activities.database import once_more
-from models.people import Person
-from models.reach import GROUP, Reach, ReachBook
+from models.reach import GROUP, NOT_OUTSIDE, kind_of
 from models.tables import CaseRow, DeliveryRow, NoticeRow, TaskRow, WatchRow
 from settings import House
 from starter.post.channels import MOST, MOST_ELSEWHERE, Channel, Others, channels_of
 from starter.post.sorting import NAME, Sorter
-from starter.post.tray import UNREACHABLE, Silence, Verdict, ready, settle, take
+from starter.post.tray import UNREACHABLE, Silence, Verdict, is_free, ready, settle, take
 from starter.post.wording import Line, Message, Wording
 
 HOUR = timedelta(hours=1)
@@ -62,14 +61,15 @@ class Sender:
         self._database = house.database
         self._people = house.people
         self._zone = house.calendar
-        self._book: ReachBook = house.reach
+        self._reached = house.reached
+        self._rules = house.reach.post
         self._clock = clock
         self._channels = channels_of(house.settings, house.reach) if channels is None else channels
         self._others = Others()
         self._wording = Wording(house.people, house.calendar, house.settings.link)
         self._holder = secrets.token_hex(4)
         self._silence = Silence()
-        self.sorter = Sorter(house.reach, house.calendar)
+        self.sorter = Sorter(house.reached, house.calendar)
 
     # A round
 
@@ -140,7 +140,7 @@ class Sender:
         with self._database.writing() as session:
             now = self._clock()
             rows = self._rows(session, DeliveryRow.parcel == parcel.message.key)
-            outcome = settle(rows, verdict, now, self._book.post.patience)
+            outcome = settle(rows, verdict, now, self._rules.patience)
             session.flush()
             if outcome == "undeliverable":
                 for row in rows:
@@ -157,6 +157,7 @@ class Sender:
             row = self._first(session, now)
             if row is None:
                 return None
+            self._readdress(session, row, now)
             if row.parcel:
                 rows = self._rows(session, DeliveryRow.parcel == row.parcel)
             elif row.urgent:
@@ -177,6 +178,20 @@ class Sender:
         query = query.order_by(col(DeliveryRow.urgent).desc(), col(DeliveryRow.next_try_at), col(DeliveryRow.id))
         return session.exec(query.limit(1).with_for_update(skip_locked=True)).first()
 
+    def _readdress(self, session: Session, row: DeliveryRow, now: datetime) -> None:
+        """What waits for a channel that the person has changed since goes over the one he has in its place."""
+        channels = self._reached(row.person).channels
+        kind = kind_of(channels[row.rank].get_secret_value()) if row.rank < len(channels) else None
+        if kind in (None, row.channel):
+            return
+        session.exec(
+            update(DeliveryRow)
+            .where(col(DeliveryRow.person) == row.person, col(DeliveryRow.rank) == row.rank)
+            .where(col(DeliveryRow.channel) == row.channel, is_free(DeliveryRow, now))
+            .values(channel=kind)
+        )
+        session.refresh(row)
+
     def _waiting_with(self, session: Session, row: DeliveryRow, now: datetime) -> list[DeliveryRow]:
         """All that goes to this person over this channel now, in the order it came."""
         query = (
@@ -190,19 +205,19 @@ class Sender:
 
     def _held_until(self, session: Session, row: DeliveryRow, now: datetime) -> datetime | None:
         """When a message that is not urgent may go: after the window, within the hour's number, when he is awake."""
-        reach = self._book.of(row.person)
+        reach = self._reached(row.person)
         awake = reach.awake_at(now, self._zone)
-        most = reach.most_an_hour or self._book.post.most_an_hour
+        most = reach.most_an_hour or self._rules.most_an_hour
         sent = session.exec(
             select(func.max(DeliveryRow.delivered_at))
             .where(DeliveryRow.person == row.person, DeliveryRow.channel == row.channel)
-            .where(col(DeliveryRow.delivered_at) > now - max(HOUR, self._book.post.window))
+            .where(col(DeliveryRow.delivered_at) > now - max(HOUR, self._rules.window))
             .group_by(col(DeliveryRow.parcel))
         )
         times = sorted(at for at in sent if at)
         may = [awake]
         if times:
-            may.append(times[-1] + self._book.post.window)
+            may.append(times[-1] + self._rules.window)
         if len(within := [at for at in times if at > now - HOUR]) >= most:
             may.append(within[-most] + HOUR)
         return later if (later := max(may)) > now else None
@@ -235,9 +250,9 @@ class Sender:
             if row.notice not in lines:
                 row.state, row.leased_by, row.leased_until = "outdated", None, None
         rows = [row for row in rows if row.notice in lines]
-        reach = self._book.of(rows[0].person) if rows else Reach()
+        reach = self._reached(rows[0].person) if rows else NOT_OUTSIDE
         if not rows or rows[0].rank >= len(reach.channels):
-            for row in rows:  # the channel was taken out of the book meanwhile
+            for row in rows:  # the channel was taken from him meanwhile
                 row.state, row.failed = "undeliverable", "no_channel"
             session.flush()
             return None
@@ -270,8 +285,3 @@ def _line(session: Session, row: DeliveryRow) -> Line | None:
             return None
     case = session.get(CaseRow, notice.case_id) if notice.case_id else None
     return Line(notice, case.number if case else None)
-
-
-def unheard(people: Sequence[Person], book: ReachBook) -> list[Person]:
-    """Who has no channel, and so hears in his inbox only."""
-    return [person for person in people if not book.of(person.id).channels]

@@ -1,5 +1,6 @@
 """Sorting: for every notice of the ledger, over which channel it goes out, and when at the earliest."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 from sqlmodel import Session, and_, col, exists, func, insert, literal, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from models.reach import Reach, ReachBook, kind_of
+from models.reach import Reachable, kind_of
 from models.tables import DeadlineRow, DeliveryRow, NoticeRow, SubmissionRow, WatchRow
 from models.tasks import OPENING
 
@@ -28,8 +29,8 @@ ALWAYS_URGENT = frozenset({"major", "alarm"})
 class Sorter:
     """Makes the delivery rows. Any number may sort at once: a notice has one row for each of its channels, for ever."""
 
-    def __init__(self, book: ReachBook, zone: ZoneInfo) -> None:
-        self._book = book
+    def __init__(self, reached: Callable[[str], Reachable], zone: ZoneInfo) -> None:
+        self._reached = reached
         self._zone = zone
         self._seen = 0
 
@@ -50,7 +51,7 @@ class Sorter:
 
     def next_channel(self, session: Session, row: DeliveryRow, now: datetime) -> DeliveryRow | None:
         """The same notice over the person's next channel, where he has one."""
-        reach = self._book.of(row.person)
+        reach = self._reached(row.person)
         if row.rank + 1 >= len(reach.channels):
             return None
         following = _row(row.person, row.key, row.notice, row.rank + 1, reach, row.urgent, now, now)
@@ -63,7 +64,7 @@ class Sorter:
         return following
 
     def _sort_one(self, session: Session, notice: NoticeRow, now: datetime) -> None:
-        reach = self._book.of(notice.person)
+        reach = self._reached(notice.person)
         urgent = _is_urgent(session, notice)
         at = now if urgent else reach.awake_at(now, self._zone)
         session.add(_row(notice.person, notice.key, notice.id or 0, 0, reach, urgent, at, now))
@@ -107,7 +108,7 @@ class Sorter:
 
 
 def _row(
-    person: str, key: str, notice: int, rank: int, reach: Reach, urgent: bool, at: datetime, now: datetime
+    person: str, key: str, notice: int, rank: int, reach: Reachable, urgent: bool, at: datetime, now: datetime
 ) -> DeliveryRow:
     outside = rank < len(reach.channels)
     channel = kind_of(reach.channels[rank].get_secret_value()) if outside else INBOX

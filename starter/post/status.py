@@ -8,7 +8,7 @@ from sqlmodel import col, func, select
 
 from models.forms import Code
 from models.people import Person, Role
-from models.reach import ReachBook, kind_of
+from models.reach import kind_of
 from models.tables import DeliveryRow, NoticeRow
 from starter.pages import Page, Part, cursor_of, read_cursor
 from starter.refusals import Forbidden, NotFound
@@ -72,22 +72,20 @@ class PostViews(Views):
         query = select(DeliveryRow).where(DeliveryRow.person == row.person, DeliveryRow.key == row.key)
         return [self._delivery(one, row) for one in self._session.exec(query.order_by(col(DeliveryRow.rank)))]
 
-    def post(
-        self, book: ReachBook, *, person: str | None = None, limit: int = 50, cursor: str | None = None
-    ) -> Page[PostLine]:
+    def post(self, *, person: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[PostLine]:
         """Everybody's channels and how they do, by person. Forbidden for who does not look after the post."""
         if self._reader.role not in MAY_LOOK:
             raise Forbidden("may_not_read")
         after = read_cursor(cursor, 1)[0] if cursor else ""
         everybody = sorted((one for one in self._people.people if person in (None, one.id)), key=lambda one: one.id)
         left = [one for one in everybody if one.id > after]
-        shown = [line for one in left[:limit] for line in self._lines(one, book)]
+        shown = [line for one in left[:limit] for line in self._lines(one)]
         if len(left) <= limit:
             return Page(items=shown)
         return Page(items=shown, cursor=cursor_of(left[limit - 1].id), more=len(left) - limit)
 
-    def _lines(self, person: Person, book: ReachBook) -> list[PostLine]:
-        channels = [kind_of(address.get_secret_value()) or "" for address in book.of(person.id).channels]
+    def _lines(self, person: Person) -> list[PostLine]:
+        channels = [kind_of(address.get_secret_value()) or "" for address in person.channels]
         if not channels:
             return [self._line(person, None, None)]
         return [self._line(person, rank, channel) for rank, channel in enumerate(channels)]

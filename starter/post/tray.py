@@ -27,10 +27,14 @@ class Verdict(NamedTuple):
 DELIVERED = Verdict("delivered")
 
 
+def is_free(row: type[Outgoing], now: datetime) -> ColumnElement[bool]:
+    """What waits in nobody's hands."""
+    return (col(row.state) == "waiting") & or_(col(row.leased_until).is_(None), col(row.leased_until) <= now)
+
+
 def ready(row: type[Outgoing], now: datetime) -> ColumnElement[bool]:
     """What somebody may take in hand."""
-    free = or_(col(row.leased_until).is_(None), col(row.leased_until) <= now)
-    return (col(row.state) == "waiting") & (col(row.next_try_at) <= now) & free
+    return is_free(row, now) & (col(row.next_try_at) <= now)
 
 
 def take(rows: Iterable[Outgoing], holder: str, now: datetime) -> bool:

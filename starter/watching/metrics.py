@@ -12,6 +12,8 @@ from sqlmodel import Session, case, col, func, select
 from activities.database import Database
 from models.tables import AlarmRow, CaseRow, DeadlineRow, DeliveryRow, SubmissionRow, TaskRow, WatchRow
 from starter.access import of_the_department
+from starter.members import watching
+from starter.organisation.staffing import NO_MANAGER
 from starter.watching import canary, lateness, postwatch, reconciler, watchdog
 from starter.watching.watchdog import overdue, unsent
 
@@ -24,6 +26,8 @@ ALARMS = (
     *reconciler.GLANCED,
     *postwatch.KINDS,
     *canary.KINDS,
+    *watching.KINDS,
+    NO_MANAGER,
 )
 PERIOD = timedelta(days=1)
 """Lateness is that of the last day: a scrape reads no more of the ledger, every process says the same, and an hour without
