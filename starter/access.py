@@ -9,11 +9,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, false, true
 from sqlmodel import Session, col, select
 
+from activities.keys import KeyRing
 from models.canary import CANARY
+from models.complaint.forms import Assist
 from models.people import Person, Role
-from models.tables import CaseRow, TaskRow
+from models.tables import CaseRow, NoticeRow, TaskRow
 
 CAN_BE_ASKED = (Role.CONTACT, Role.STORE)
+TOLD_TO_OWNERS = ("task", "assigned", "reminder", "breached")
+"""What the owner of a task hears of it."""
 
 
 def of_the_department() -> ColumnElement[bool]:
@@ -40,10 +44,25 @@ def visible(reader: Person) -> ColumnElement[bool]:
     return whole(reader) | col(CaseRow.id).in_(_asked(reader))
 
 
+def answer_at(keys: KeyRing, row: NoticeRow) -> str | None:
+    """Where the owner of a question answers it, without a name of his own: whoever has this may. None of any other notice."""
+    if row.case_id is None or row.task is None or row.what not in TOLD_TO_OWNERS:
+        return None
+    if row.task.partition("-")[0] != Assist.form:
+        return None
+    mark = keys.digest(asked(row.case_id, row.task, row.person))
+    return f"/answer/{row.case_id}/{row.task}/{mark.replace(':', '.')}"
+
+
+def asked(case: str, task: str, person: str) -> bytes:
+    """What the mark of such an address is the keyed hash of."""
+    return f"answer/{case}/{task}/{person}".encode()
+
+
 def is_asked(session: Session, reader: Person, case: str) -> bool:
     """Whether he owes, or owed, a case that is not his an answer."""
-    asked = _asked(reader).where(TaskRow.case_id == case).limit(1)
-    return reader.role in CAN_BE_ASKED and session.exec(asked).first() is not None
+    query = _asked(reader).where(TaskRow.case_id == case).limit(1)
+    return reader.role in CAN_BE_ASKED and session.exec(query).first() is not None
 
 
 def _asked(reader: Person) -> Any:

@@ -22,7 +22,7 @@ from models.people import Person
 from models.tasks import Process
 from models.words import Language, language_of, say
 from settings import LOOPBACK
-from starter import customers, erasure, reference
+from starter import answering, customers, erasure, reference
 from starter.attachments import doors as attachment_doors
 from starter.expiry import doors as expiry
 from starter.front import Front
@@ -114,6 +114,9 @@ def build(front: Front) -> FastAPI:
     post.add_routes(router, front, who)
     mail.add_routes(router, front, who)
     app.include_router(router)
+    pages = APIRouter()
+    answering.add_routes(pages, front)
+    app.include_router(pages)
 
     @app.get("/health", tags=["operations"])
     async def health() -> dict[str, str]:

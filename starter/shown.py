@@ -135,4 +135,6 @@ class NoticeView(BaseModel):
     task: str | None
     submission: str | None
     """The submission it is about: a refused one can be read again, to correct it."""
+    answer: str | None = None
+    """Where who is asked answers, on a page: what follows the address of this desk. Whoever has it can answer."""
     created_at: datetime

@@ -285,6 +285,7 @@ class Views:
             task=row.task,
             submission=row.submission,
             created_at=self._here(row.created_at),
+            answer=access.answer_at(self._keys, row),
         )
 
     def _may_read(self, case: CaseRow) -> bool:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlmodel import Session, col, func, select, update
@@ -19,6 +20,7 @@ from activities.database import once_more
 from models.reach import GROUP, NOT_OUTSIDE, kind_of
 from models.tables import CaseRow, DeliveryRow, NoticeRow, TaskRow, WatchRow
 from settings import House
+from starter.access import answer_at
 from starter.post.channels import MOST, MOST_ELSEWHERE, Channel, Others, channels_of
 from starter.post.sorting import NAME, Sorter
 from starter.post.tray import UNREACHABLE, Silence, Verdict, is_free, ready, settle, take
@@ -66,7 +68,7 @@ class Sender:
         self._clock = clock
         self._channels = channels_of(house.settings, house.reach) if channels is None else channels
         self._others = Others()
-        self._wording = Wording(house.people, house.calendar, house.settings.link)
+        self._wording = Wording(house.people, house.calendar, house.settings.link, partial(answer_at, house.keys))
         self._holder = secrets.token_hex(4)
         self._silence = Silence()
         self.sorter = Sorter(house.reached, house.calendar)

@@ -1,6 +1,6 @@
 """What a notice says, in the inbox and outside: what, whose, since when, what to do, where. Nothing of a customer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -82,10 +82,14 @@ class Message:
 
 
 class Wording:
-    """Makes messages. `link` is what the pages' addresses begin with, where there are pages."""
+    """Makes messages. `link` is what the pages' addresses begin with, where there are pages; `answer_at` the page of a
+    question, for who is asked."""
 
-    def __init__(self, people: Who, zone: ZoneInfo, link: str | None) -> None:
+    def __init__(
+        self, people: Who, zone: ZoneInfo, link: str | None, answer_at: Callable[[NoticeRow], str | None]
+    ) -> None:
         self._people = people
+        self._answer_at = answer_at
         self._zone = zone
         self._link = link
 
@@ -121,6 +125,8 @@ class Wording:
         return " ".join(part for part in (one.number, form, what) if part)
 
     def _place_of(self, row: NoticeRow) -> str:
+        if answer := self._answer_at(row):
+            return f"{self._link}{answer}"
         return f"{self._link}/cases/{row.case_id}" if row.case_id else f"{self._link}/"
 
     def _values(self, told: Sequence[Line], language: Language) -> dict[str, str]:
