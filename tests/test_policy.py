@@ -96,6 +96,17 @@ def test_a_number_that_cannot_hold_is_refused_by_name(tmp_path: Path, line: str,
         policy.promises(COMPLAINT, file)
 
 
+@pytest.mark.parametrize("by", ["day 28 12:00", "day 29 12:00"])
+def test_a_consolidation_that_is_due_before_the_stores_plans_is_refused_at_start(tmp_path: Path, by: str):
+    """5.1 E2: also where only the February of a common year breaks the order."""
+    section = "[visit_month.promises.consolidation]"
+    before, after = policy.SHIPPED.read_text("utf-8").split(section)
+    file = tmp_path / "policy.toml"
+    file.write_text(before + section + re.sub(r'(?m)^by = ".*?"', f'by = "{by}"', after, count=1), encoding="utf-8")
+    with pytest.raises(ValueError, match="must be due after"):
+        policy.check(PROCESSES.values(), file)
+
+
 def test_the_codes_a_desk_refuses_with_are_in_the_catalogue():
     sources = [*Path("workflows").glob("*.py"), *Path("starter").rglob("*.py")]
     codes = {

@@ -1,10 +1,29 @@
-"""Three months of five stores with five lines each: February among them, stores of every kind, three days without a worker over the 28th."""
+"""A leap February by itself. Three months of five stores with five lines each: February among them, stores of every kind, three days without a worker over the 28th."""
+
+import pytest
 
 from models.visits.months import shifted
 from settings import House
 from tests.office import Office
 from tests.visit_months import Run, chain_of
-from tests.visiting import next_month_like, with_stores
+from tests.visiting import at, day, next_month_like, with_stores
+
+
+@pytest.mark.parametrize("leap", [True, False])
+async def test_in_february_the_stores_plans_come_before_the_consolidation_by_the_hour(
+    house: House, closed_office: Office, leap: bool
+):
+    """E1, E2: on the 28th both, in a common year; the consolidation on the 29th in a leap year. One of each, however short."""
+    march = next_month_like(closed_office, 3, leap)
+    with_stores(house, *chain_of(2, march, 1))
+    async with Office(closed_office.client, house, closed_office.env) as office:
+        await office.worker_comes()
+        run = Run(office, march, months=1, stores=2, lines=1, outage_in=9)
+        await run.go()
+        assert run.check()["consolidations"] == 1
+        plan, month = office.tasks(run.visiting.plan(march, "ST00")), office.tasks(run.visiting.month(march))
+        assert plan["plan"].due_at == at(day(shifted(march, -1), 28), "18:00")
+        assert month["consolidation"].due_at == at(day(shifted(march, -1), 29 if leap else 28), "24:00")
 
 
 async def test_every_plan_every_consolidation_and_every_escalation_comes_exactly_once(

@@ -1,23 +1,37 @@
 """Planned visits (handbook 6.3, 5.3 E55–E59): a store's plan, the consolidation, the calls, the report, the callback file."""
 
+import base64
 from collections import Counter
 from datetime import date, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
+from pydantic import SecretStr
 from sqlmodel import select
 
+from activities import schema
+from models import policy
 from models.people import Store
-from models.tables import PlanVersionRow, SubmissionRow, VisitRow
+from models.tables import PlanVersionRow, SubmissionRow, VisitCallRow, VisitRow
+from models.visits import VISIT_PLAN
 from models.visits.months import shifted
-from settings import House
+from models.visits.terms import VisitPlanPromises
+from settings import House, Settings
 from starter.papers.doors import XLSX
+from starter.reseal import reseal
+from starter.visits.calls import said_in
+from starter.visits.erasing import of_customer
+from starter.visits.opening import reminded_earlier
+from starter.visits.whom import line_of
+from tests.conftest import KEYS
 from tests.office import DAY, HOUR, Office
 from tests.test_budget import weigh
 from tests.visiting import TAKEN, ZONE, Visiting, add_member, at, day, line, next_month_like, with_stores
 
+NEW = "new:" + base64.b64encode(b"n" * 32).decode()
 STORES = [
     Store(code=code, name=code, region=region)
     for code, region in (("SH01", "east"), ("SH02", "east"), ("GZ01", "south"))
@@ -481,6 +495,46 @@ async def test_a_plan_is_expected_of_the_stores_that_are_active_on_the_28th(hous
         assert (await visiting.deliver(month, "ST01", [theirs])).status_code in TAKEN, "the successor knows its members"
         answer = await visiting.post(f"months/{month}/consolidate")
         assert answer.json()["missing"] == ["ST05"]
+
+
+@pytest.mark.parametrize(("month", "earlier"), [("2027-01", 1), ("2027-02", 0)])
+def test_where_a_setting_says_so_a_reminder_on_a_day_off_comes_on_the_last_working_day_before(
+    tmp_path: Path, month: str, earlier: int
+):
+    """E4: 26 December 2026 is a Saturday, 26 January 2027 a Tuesday. Due times stay where they are."""
+    file = tmp_path / "policy.toml"
+    shipped = policy.SHIPPED.read_text("utf-8")
+    file.write_text(shipped.replace('reminders = "literal"', 'reminders = "working_day"', 1), encoding="utf-8")
+    house = House(Settings(data=tmp_path / "var", keys=SecretStr(KEYS), policy=file))
+    schema.upgrade(house.database)
+    assert reminded_earlier(house, month) == earlier
+    promises = policy.promises(VISIT_PLAN, file)
+    assert isinstance(promises, VisitPlanPromises)
+    moved = promises.reminding(earlier)
+    asked_at = at(f"{shifted(month, -1)}-01")
+    assert moved.due(asked_at) == promises.plan.due(asked_at)
+    assert [moved.ladder[0].after, *moved.ladder[1:]] == [
+        promises.plan.ladder[0].after - earlier * DAY,
+        *promises.plan.ladder[1:],
+    ]
+    house.database.close()
+
+
+async def test_lines_and_calls_turn_over_to_a_new_key_and_are_found_still(visiting: Visiting):
+    month = await planned(visiting, {"name": "赵一"})
+    [visit] = await lines_of(visiting, month)
+    await visiting.post(f"{visit['visit']}/call", by="oa-sh01", outcome="satisfied", satisfaction=5, answer="很好")
+    house = visiting.office.house
+    both, new = (House(house.settings.model_copy(update={"keys": SecretStr(ring)})) for ring in (f"{NEW},{KEYS}", NEW))
+    reseal(both)
+    with new.database.reading() as session:
+        [row] = session.exec(select(VisitRow).where(VisitRow.id == visit["visit"]))
+        [call] = session.exec(select(VisitCallRow).where(VisitCallRow.visit_id == row.id))
+        assert line_of(new.keys, row).name == "赵一"
+        assert said_in(new.keys, call)["answer"] == "很好"
+        assert [one.id for one in of_customer(session, new.keys, "phone", "+8613800000000")] == [row.id]
+    for one in (both, new):
+        one.database.close()
 
 
 async def test_a_month_of_200_lines_stays_under_2000_events_even_when_every_list_is_late(visiting: Visiting):
