@@ -1,5 +1,6 @@
 """Who is who: the organisation as the ledger has it, or the file it begins with."""
 
+import secrets
 import tomllib
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
@@ -100,7 +101,9 @@ def read_directory(path: Path) -> Directory:
     """Read the directory; a missing file is first made from the sample. BadDirectory names the place and the reason."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(SAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+        part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        part.write_text(SAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
+        part.replace(path)  # whole or not there: others may be reading already
     try:
         return Directory.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -255,7 +255,8 @@ async def test_an_escalation_takes_at_most_eight_events_and_is_one_transaction(e
     assert escalated.more["ACTIVITY_TASK_SCHEDULED"] == 0, "local, all of them"
     for step, bill in escalated.bills.items():
         assert bill.commits == 1, f"{step}\n{bill.items}"
-        assert len(bill.statements) <= 13, f"{step}\n{bill.items}"
+        # the 14th where it fired late: the next rung keeps its distance
+        assert len(bill.statements) <= 14, f"{step}\n{bill.items}"
 
 
 # The ledger and the doors
