@@ -1,10 +1,12 @@
 """Months of visits in virtual time, with stores that are late, silent, hand in again, open and close; and three days in which nothing runs.
 
-Short in the test suite; long by `make visits`: python -m tests.visit_months --months 24 --stores 40 --lines 30
+Short in the test suite; long by `make visits`: python -m tests.visit_months --months 24 --stores 40 --lines 30. `--outage 1` has
+nobody at work at the end of the second month; -1 leaves that out.
 """
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 from time import monotonic, process_time
 from typing import Any
 
+import structlog
 from pydantic import SecretStr
 from sqlmodel import select
 from temporalio.testing import WorkflowEnvironment
@@ -66,9 +69,12 @@ class Run:
         for m in range(self.months):
             for instant, act in self.acts(shifted(self.first, m), m):
                 actions.append((instant, len(actions), act))
-        for instant, _, act in sorted(actions, key=lambda one: one[:2]):
+        begun = monotonic()
+        for nth, (instant, _, act) in enumerate(sorted(actions, key=lambda one: one[:2]), start=1):
             await self.visiting.until(instant)
             await act()
+            if nth % 100 == 0:
+                sys.stderr.write(f"{nth} of {len(actions)} acts, {instant:%Y-%m-%d}, {monotonic() - begun:.0f} s\n")
 
     def acts(self, month: str, m: int) -> list[tuple[datetime, Callable[[], Awaitable[None]]]]:
         before, cut = shifted(month, -1), last_day(shifted(month, -1))
@@ -230,7 +236,7 @@ def chain_of(stores: int, first: str, months: int) -> list[Store]:
     return found
 
 
-async def long_run(months: int, stores: int, lines: int) -> None:
+async def long_run(months: int, stores: int, lines: int, outage: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         house = House(Settings(data=Path(folder) / "var", keys=SecretStr(KEYS)))
         schema.upgrade(house.database)
@@ -241,7 +247,7 @@ async def long_run(months: int, stores: int, lines: int) -> None:
             with_stores(house, *chain_of(stores, first, months))
             async with Office(env.client, house, env) as office:
                 await office.worker_comes()
-                run = Run(office, first, months, stores, lines)
+                run = Run(office, first, months, stores, lines, outage)
                 began, used = monotonic(), process_time()
                 await run.go()
                 figures = run.check()
@@ -251,7 +257,8 @@ async def long_run(months: int, stores: int, lines: int) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser()
-    for name, default in (("--months", 24), ("--stores", 40), ("--lines", 30)):
+    for name, default in (("--months", 24), ("--stores", 40), ("--lines", 30), ("--outage", 1)):
         parser.add_argument(name, type=int, default=default)
     asyncio.run(long_run(**vars(parser.parse_args())))
