@@ -55,6 +55,7 @@ class Run:
     def __post_init__(self) -> None:
         self.visiting = Visiting(self.office)
         self.visiting.days = frozenset({20, 27})
+        self.visiting.stride = timedelta(days=60) / max(1, self.stores * self.lines // 25)
         self.chain = list(self.office.house.people.stores)
 
     def kind(self, nth: int, month: int) -> str:

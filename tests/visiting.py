@@ -114,10 +114,12 @@ class Visiting:
     def _matters(self, one: date) -> bool:
         return one.day in self.days
 
+    stride: timedelta = timedelta(days=60)
+    """So much virtual time passes in one call: what falls due in it must be done before the call is given up."""
+
     async def _pass(self, instant: datetime) -> None:
-        span = instant - self.office.now()
-        if span > timedelta(0):
-            await self.office.pass_time(span)
+        while (span := instant - self.office.now()) > timedelta(0):
+            await self.office.pass_time(min(span, self.stride))
 
     # What stands in the ledger
 
