@@ -1,6 +1,7 @@
 """Erasure: what a customer left is gone for good, and what the department did stays (handbook 5.2 E44)."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,17 +9,21 @@ from typing import Any
 
 import pypdfium2
 import pytest
+from pydantic import SecretStr
 from sqlmodel import select
 from typer.testing import CliRunner
 
 from activities.keys import COLUMN
 from models.tables import ArchiveRow, AttachmentRow, CaseRow, CustomerRow, EventRow, LetterRow, SubmissionRow
+from settings import House
 from starter.__main__ import app as kefu
 from starter.mail import letters
+from starter.reseal import reseal
 from tests.conftest import KEYS
 from tests.office import Office
 from tests.test_attachments import files_of, photo, send
 
+NEW = "new:" + base64.b64encode(b"n" * 32).decode()
 NAME, PHONE, TEXT = "欧阳小兰", "13912345678", "毛衣起球得厉害"
 LETTER = "我是欧阳小兰，电话13912345678，毛衣起球得厉害"
 FACTS = {"content": TEXT, "demand": "退货", "customer": {"name": NAME, "phone": PHONE, "email": "lan@example.com"}}
@@ -98,6 +103,9 @@ async def test_e44_what_a_customer_left_is_gone_and_what_was_done_stays(office: 
     assert "个人信息已删除" in said
     assert "（已删除）" in said
     assert NAME not in said
+    turned = House(office.house.settings.model_copy(update={"keys": SecretStr(f"{NEW},{KEYS}")}))
+    assert reseal(turned).unreadable == []
+    turned.database.close()
 
 
 @pytest.mark.sqlite

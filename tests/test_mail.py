@@ -406,6 +406,29 @@ async def test_a_letter_waits_for_the_mail_server_and_says_when_it_may_be_the_se
     assert (first["X-Kefu-Possible-Duplicate"], second["X-Kefu-Possible-Duplicate"]) == (None, "yes")
 
 
+@pytest.mark.parametrize("written", [True, False])
+async def test_e44_a_letter_of_an_erased_case_never_goes_and_holds_up_no_other(counter: Counter, written: bool):
+    """The mail server was away from before the case was closed until after it was erased."""
+    counter.drop.receives(letter(), counter.now())
+    [row] = await counter.reads()
+    counter.sent()
+    counter.mail.close()
+    await counter.office.walk(str(row.case_id))
+    if written:
+        assert counter.outbox.round() == 0
+        assert counter.letters(LetterRow.state == "waiting")
+    async with counter.office.api("wang") as wang:
+        gone = await wang.post(f"/api/cases/{row.case_id}/erase", json={"because": "customer_request"})
+    assert gone.status_code == 200, gone.text
+    counter.mail.open()
+    await counter.office.pass_time(HOUR)
+    counter.drop.receives(letter(message_id="<2@customer.example>"), counter.now())
+    await counter.reads()
+    _first, receipt = counter.sent()
+    assert receipt["In-Reply-To"] == "<2@customer.example>"
+    assert counter.letters(LetterRow.state == "waiting") == []
+
+
 def bounce_of(message_id: str) -> bytes:
     return (
         "From: MAILER-DAEMON@kefu.example\r\nSubject: Undelivered\r\nMessage-ID: <dsn@mta>\r\nAuto-Submitted: auto-replied\r\n"

@@ -95,9 +95,12 @@ def turn_over(session: Session, keys: KeyRing, case: str) -> int:
 
 
 def erase(session: Session, case: str) -> None:
-    """Nothing of a case's letters is left but that they came or went. They are known by their mark: none is read twice."""
+    """Nothing of a case's letters is left but that they came or went, and none goes any more. They are known by their
+    mark: none is read twice."""
     for row in session.exec(select(LetterRow).where(LetterRow.case_id == case)):
         row.sealed = b""
+        if row.state == "waiting":
+            row.state = "undeliverable"
 
 
 def tell_owner(

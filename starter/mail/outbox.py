@@ -66,14 +66,17 @@ class Outbox:
 
     def _is_idle(self) -> bool:
         with self._database.reading() as session:
-            due = select(LetterRow.id).where(ready(LetterRow, self._clock())).limit(1)
+            due = select(LetterRow.id).where(ready(LetterRow, self._clock()), LetterRow.sealed != b"").limit(1)
             return session.exec(self._unwritten().limit(1)).first() is None and session.exec(due).first() is None
 
     def _unwritten(self) -> Any:
         """Decided forms for the customer, in cases that came by mail, that no letter carries yet."""
         asked = aliased(LetterRow)
         came = exists().where(
-            col(asked.case_id) == SubmissionRow.case_id, col(asked.came), col(asked.what).in_(("opened", "unreadable"))
+            col(asked.case_id) == SubmissionRow.case_id,
+            col(asked.came),
+            col(asked.what).in_(("opened", "unreadable")),
+            col(asked.sealed) != b"",  # an erased case has nobody to write to
         )
         carried = exists().where(col(LetterRow.submission) == SubmissionRow.id)
         return (
@@ -112,7 +115,11 @@ class Outbox:
 
     def _claim(self, session: Session) -> Envelope | None:
         now = self._clock()
-        query = select(LetterRow).where(ready(LetterRow, now)).order_by(col(LetterRow.next_try_at), col(LetterRow.id))
+        query = (
+            select(LetterRow)
+            .where(ready(LetterRow, now), LetterRow.sealed != b"")
+            .order_by(col(LetterRow.next_try_at), col(LetterRow.id))
+        )
         row = session.exec(query.limit(1).with_for_update(skip_locked=True)).first()
         if row is None:
             return None
