@@ -199,6 +199,14 @@ async def test_a_member_system_that_does_not_answer_for_an_hour_is_an_alarm_unti
     assert watch.round() == []
 
 
+async def test_a_member_system_whose_file_cannot_be_read_is_an_alarm_and_stops_no_watch(asked: Office):
+    office = asked
+    office.house.settings.member_source.write_text("nothing")
+    watch = SourceWatch(office.house, office.now)
+    await office.pass_time(HOUR + timedelta(minutes=1))
+    assert [finding.kind for finding in watch.round()] == ["members_not_pulled"]
+
+
 async def test_a_months_calls_are_one_word_to_the_specialist_and_never_one_a_member(office: Office):
     for nth in range(3):
         member(office, f"e{nth}", "2027-01-10", store="SH01")

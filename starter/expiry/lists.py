@@ -88,7 +88,7 @@ class Lists:
 
     def _was_pulled(self, session: Session, source: str, since: datetime) -> bool:
         row = session.get(PullRow, source)
-        return row is None or row.since >= since
+        return row is not None and row.since >= since
 
     @once_more
     def make_anyway(self, month: str, by: Person) -> None:

@@ -2,19 +2,28 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlmodel import select
 
 from activities.database import once_more
 from models.tables import PullRow
 from settings import House
-from starter.members.sources import source_of
+from starter.members.sources import BadSource, source_of
 from starter.watching.alarms import Finding, keep, report
 
 SILENT = timedelta(hours=1)
 """So long it may answer nothing before it is an alarm: it is asked every minute."""
 UNANSWERED = "members_not_pulled"
 KINDS = (UNANSWERED,)
+
+
+def _name_of(file: Path | None) -> str | None:
+    """What the ledger calls the system that a file describes; of a file that cannot be read, the file: it answers nothing either."""
+    try:
+        return source_of(file).name if file else None
+    except BadSource:
+        return str(file)
 
 
 class SourceWatch:
@@ -27,8 +36,7 @@ class SourceWatch:
         self._database = house.database
         self._people = house.people
         self._clock = clock
-        file = house.settings.member_source
-        self._source = source_of(file).name if file else None
+        self._source = _name_of(house.settings.member_source)
         self._began = clock()
 
     def round(self) -> list[Finding]:
