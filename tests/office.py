@@ -37,7 +37,7 @@ T = TypeVar("T")
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 LEAVES_WITHIN = timedelta(seconds=30)
-BUSY = timedelta(seconds=60)
+BUSY = timedelta(seconds=20)
 """So long a story waits for what somebody at work decides, on a machine that has much else to do."""
 
 
@@ -146,7 +146,7 @@ class Office:
             self.client, self.ledger, self.front.errands, task_queue=self.task_queue, workflows=running
         )
         await self._worker.__aenter__()
-        self.relay.answer_within = self.relay.send_within = BUSY  # what is decided matters here, not how fast
+        self.relay.answer_within = BUSY  # what is decided matters here, not how fast
 
     @property
     def is_closed(self) -> bool:
@@ -267,7 +267,7 @@ class Office:
             later = self.submissions.receipt(receipt.submission)
             return later if later.state != "pending" else None
 
-        return await eventually(known, within=30)
+        return await eventually(known, within=90)
 
     # What the ledger shows
 
