@@ -14,15 +14,15 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from activities.database import Database, once_more
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import as_submission, locked, other_case
+from activities.ledger import as_submission, locked
 from models import policy
-from models.acts import Acknowledge, HandOver, Reassign
 from models.forms import LEDGER, Case, Form, Private
 from models.organisation import Wanted, Who
 from models.people import Person, Role
 from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING, Opened, Past, Process, Refusal, Submission
 from starter import customers
+from starter.checks import check, unknown_store
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
 LEASE = timedelta(seconds=12)
@@ -139,7 +139,7 @@ class Submissions:
                 *errors,
                 FieldError(field="earlier", code="no_such_other_case", values={"case": facts.earlier_case}),
             ]
-        if errors := [*errors, *self._unknown_store("store", facts.store_code)]:
+        if errors := [*errors, *unknown_store(self._people, "store", facts.store_code)]:
             raise Invalid(errors)
         opened_at = past.began_at(facts) if past else now
         cycle = _cycle(earlier, getattr(intake, "back_again", None), opened_at)
@@ -208,20 +208,7 @@ class Submissions:
             same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
             return self._repeated(row, body if same else b"", "key_reused", key=key)
         now = self._clock()
-        if errors := [
-            *form.objections(now),
-            *_unfit(process, case, form),
-            *self._unfit_person(process, form),
-            *self._unknown_store("store", getattr(form, "store_named", None)),
-            *_no_such_other(session, case, form),
-        ]:
-            raise Invalid(errors)
-        if isinstance(form, HandOver) and not self._is_open_of(session, case, form.task, by.id):
-            raise Forbidden("not_your_task", task=form.task)
-        if isinstance(form, Acknowledge) and not self._may_acknowledge(session, case, form, by):
-            raise Forbidden("not_told")
-        if isinstance(form, Reassign) and self._is_theirs(session, case, form):
-            raise Conflict("already_theirs", task=form.task, person=form.person)
+        check(session, self._people, process, case, form, by, now)
         room = self.rooms.get(process.name)
         taken = room.handed_in(session, case, form, by, now) if room else form
         recorded_at = max(now, case.last_instant + timedelta.resolution)
@@ -292,39 +279,6 @@ class Submissions:
         """The case that this one continues."""
         named = select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.earlier_case)
         return session.exec(named).first() if facts.earlier_case else None
-
-    def _unknown_store(self, field: str, code: str | None) -> list[FieldError]:
-        """A store's code finds the region, and so who is to do the work."""
-        return [] if code is None or self._people.store(code) else [FieldError(field=field, code="unknown_store")]
-
-    def _unfit_person(self, process: Process, form: Form) -> list[FieldError]:
-        """A task is given only to somebody we know, who may hand its form in."""
-        if not isinstance(form, Reassign | HandOver):
-            return []
-        person = self._people.person(form.person)
-        if person is None:
-            return [FieldError(field="person", code="unknown_person", values={"person": form.person})]
-        task = process.submittable.get(form.task.partition("-")[0])
-        if task and person.role not in task.may:
-            return [FieldError(field="person", code="unfit_person", values={"person": form.person, "form": task.form})]
-        return []
-
-    def _may_acknowledge(self, session: Session, case: CaseRow, form: Acknowledge, by: Person) -> bool:
-        """Whoever was told of it, and his superiors."""
-        told = select(NoticeRow.id).where(NoticeRow.case_id == case.id, NoticeRow.task == form.task)
-        of_him = told.where(
-            NoticeRow.person == by.id, col(NoticeRow.what).in_(("overdue", "unacknowledged", "breached"))
-        )
-        return by.role in (Role.MANAGER, Role.DIRECTOR) or session.exec(of_him.limit(1)).first() is not None
-
-    def _is_theirs(self, session: Session, case: CaseRow, form: Reassign) -> bool:
-        """Whether the task is that person's already: certain only where nothing sent before is still to be decided."""
-        undecided = session.exec(_submissions(case).where(SubmissionRow.state == "pending").limit(1)).first()
-        return undecided is None and self._is_open_of(session, case, form.task, form.person)
-
-    def _is_open_of(self, session: Session, case: CaseRow, task: str, person: str) -> bool:
-        row = session.get(TaskRow, (case.id, task))
-        return row is not None and row.state == "open" and row.owner == person
 
     def _add(
         self,
@@ -492,27 +446,6 @@ def _cycle(earlier: CaseRow | None, soon: timedelta | None, now: datetime) -> in
     if earlier is None or earlier.closed_at is None or soon is None or now - earlier.closed_at > soon:
         return 1
     return earlier.cycle + 1
-
-
-def _unfit(process: Process, case: CaseRow, form: Form) -> list[FieldError]:
-    return form.unfit(process.promises.model_validate(case.promises)) if type(form).unfit is not Form.unfit else []
-
-
-def _no_such_other(session: Session, case: CaseRow, form: Form) -> list[FieldError]:
-    """A form that names another case names one that is there, open, not this one, and not on its way into another itself."""
-    named = getattr(form, "other_case", None)
-    if named is None:
-        return []
-    other = other_case(session, case.process, named)
-    if other is None or other.id == case.id:
-        return [FieldError(field="of", code="no_such_other_case", values={"case": named})]
-    if other.state != "open":
-        return [FieldError(field="of", code="other_case_closed", values={"case": named})]
-    on_their_way = select(SubmissionRow).where(SubmissionRow.form == form.form, SubmissionRow.state == "pending")
-    for row in session.exec(on_their_way):
-        if row.case_id == other.id or row.outline["of"] in (case.id, case.number):
-            return [FieldError(field="of", code="being_merged", values={"case": named})]
-    return []
 
 
 def _canonical(content: Private) -> bytes:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from models.duty import Absence
 from models.tables import SubmissionRow
+from starter.organisation.hand_over import listed
 from starter.refusals import Invalid, NotFound
 from tests.office import DAY, HOUR, Office
 
@@ -120,12 +122,24 @@ async def test_e22_a_yes_with_a_wish_is_asked_again(office: Office):
 
 
 async def test_e23_silence_after_the_proposal_has_a_clock_of_its_own(office: Office):
+    """E23: 72 hours of silence, and the manager hears; the case stays open."""
     case = await office.open()
     await office.walk(case, until="solution")
     await office.pass_time(73 * HOUR)
     assert office.heard(case, "lin") == ["new/None", "reminder/consent", "breached/consent"]
     assert office.heard(case, "wang") == ["overdue/consent"]
     assert "callback" in office.open_tasks(case)
+
+
+async def test_e24_who_was_not_reached_has_said_nothing(office: Office):
+    """E24: no satisfaction, and no answers to the survey, of a customer nobody spoke to."""
+    case = await at_callback(office)
+    with pytest.raises(Invalid) as refused:
+        office.commit(
+            case, "callback", outcome="unreachable", satisfaction=5, survey=[{"question": "again", "yes": True}]
+        )
+    fields = {error.field for error in refused.value.errors if error.code == "satisfaction_unreached"}
+    assert fields == {"satisfaction", "survey"}
 
 
 async def test_e24_unreachable_needs_attempts_on_several_days_and_channels_and_the_managers_word(office: Office):
@@ -226,7 +240,22 @@ async def test_e34_a_case_about_an_employee_is_never_his(office: Office):
     assert (office.heard(about_manager, "wang"), office.heard(about_manager, "sun")) == ([], ["overdue/reply"])
 
 
+async def test_e34_nor_is_it_given_to_him_by_anybody(office: Office):
+    """E34: neither reassigned nor handed over to whom it is about; who stands in for an absent colleague is another then."""
+    case = await office.open(about_employee="chen")
+    owner = office.tasks(case)["reply"].owner
+    for act, by, fields in (("reassign", "wang", {"reason": "熟悉"}), ("hand_over", owner, {"note": "请接手"})):
+        with pytest.raises(Invalid) as refused:
+            office.commit(case, act, by=by, task="reply", person="chen", **fields)
+        assert [(error.field, error.code) for error in refused.value.errors] == [("person", "case_is_about")]
+    absence = Absence(person=owner, since=office.now(), until=office.now() + 10 * DAY, deputy="chen")
+    with office.house.database.reading() as session:
+        given = listed(session, office.house.people.now, absence, office.now())
+    assert {item.case for item in given} == {case} and "chen" not in {item.deputy for item in given}
+
+
 async def test_e35_a_major_case_is_told_to_the_manager_at_intake(office: Office):
+    """E35: at once, before anything is late."""
     case = await office.open(severity="major")
     assert office.heard(case, "wang") == ["major/None"]
 
@@ -359,6 +388,27 @@ async def test_e27_a_duplicate_names_an_open_case(office: Office, of: str, code:
     assert [error.code for error in refused.value.errors] == [code]
 
 
+async def test_e27_a_complaint_is_no_duplicate_of_what_is_owed_less(office: Office):
+    """E27 (c): its clocks would be nobody's. What it is taken for now counts (E31), and a query may end in a complaint."""
+    case, other, query = await office.open(), await office.open(), await office.open(kind="query")
+
+    def refused(of: str) -> list[tuple[str, str]]:
+        with pytest.raises(Invalid) as invalid:
+            office.commit(case, "duplicate", of=of)
+        return [(error.field, error.code) for error in invalid.value.errors]
+
+    assert refused(query) == [("of", "other_case_owes_less")]
+    for kind in ("praise", "junk"):
+        await office.hand_in(other, "reclassify", kind=kind, reason="看错了")
+        assert refused(other) == [("of", "other_case_owes_less")]
+    await office.hand_in(other, "reclassify", kind="complaint", reason="确是投诉")
+    await office.hand_in(other, "reclassify", kind="junk", reason="像广告")
+    await office.hand_in(other, "sign_off", by="wang", approved=False)
+    await office.hand_in(query, "duplicate", of=other)
+    await office.hand_in(case, "duplicate", of=other)
+    assert [office.case(one).closed_because for one in (query, case)] == ["duplicate", "duplicate"]
+
+
 async def test_e27_two_cases_never_end_in_each_other(office: Office):
     """Each as a duplicate of the other, and one that is just taking another over: the matter would be nobody's."""
     first, second, third = await office.open(), await office.open(), await office.open()
@@ -408,6 +458,7 @@ async def test_e26_back_again_is_a_new_case_linked_to_the_earlier_one(office: Of
 
 
 async def test_e41_a_case_stays_open_until_its_closing_form_and_the_manager_hears_of_a_late_one(office: Office):
+    """E41: due 24 hours after the callback."""
     case = await at_callback(office)
     await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
     await office.pass_time(25 * HOUR)

@@ -27,6 +27,7 @@ def hops(office: Office, case: str) -> list[tuple[str, str]]:
 
 
 async def test_e36_a_breach_climbs_from_the_manager_to_his_deputy_to_the_director_each_once(office: Office):
+    """E36: nobody acknowledges, so the next in line hears."""
     office.organise(wang={"deputies": ("zhao",)})
     case = await breached(office)
     assert office.heard(case, "wang") == ["overdue/reply"]

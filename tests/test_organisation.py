@@ -129,7 +129,7 @@ def test_a_case_stays_with_who_has_it_though_others_have_less_to_do():
 
 
 def test_e37_who_is_absent_is_passed_over_and_a_region_without_an_owner_is_the_managers():
-    """Absent: a colleague of the region, else the deputy; transitively, and never round in a circle."""
+    """E37. Absent: a colleague of the region, else the deputy; transitively, and never round in a circle."""
     one, two = someone("e1", regions=("east",), deputies=("w1",)), someone("e2", regions=("east",))
     west = someone("w1", regions=("west",), deputies=("w2",))
     far = someone("w2", regions=("west",))

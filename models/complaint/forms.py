@@ -99,6 +99,14 @@ class Callback(Form):
     channel: Channel | None = None
     survey: tuple[SurveyAnswer, ...] | None = None
 
+    def objections(self, now: datetime) -> list[FieldError]:
+        said = {"satisfaction": self.satisfaction, "survey": self.survey}
+        return [
+            FieldError(field=field, code="satisfaction_unreached")
+            for field, answer in said.items()
+            if self.not_reached and answer
+        ]
+
     def unfit(self, promises: Any) -> list[FieldError]:
         """The survey is the one of the policy that the case was opened under; what it requires is asked of whoever is reached."""
         questions = {question.code: question for question in promises.terms.survey}

@@ -75,6 +75,8 @@ class ComplaintPast(Past):
         return [*case.objections(intake, now), *self._impossible(case, now)]
 
     def _impossible(self, case: Complaint, now: datetime) -> Iterator[FieldError]:
+        if self.called_back_at:
+            yield from self._callback().objections(now)
         latest = max([case.received_at, *(at for at, _ in self.steps())])
         for field, at, before, then in (
             ("replied_at", self.replied_at, "received_at", case.received_at),

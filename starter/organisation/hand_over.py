@@ -129,7 +129,7 @@ def give_back(
 
 def _stands_in(directory: Directory, absence: Absence, case: CaseRow, at: datetime) -> str:
     known = directory.person(absence.person)
-    if absence.deputy:
+    if absence.deputy and absence.deputy != case.about:
         return absence.deputy
     wanted = Wanted(case=case.id, at=max(at, absence.since), region=case.region, store=case.store, about=case.about)
     return directory.resolve(known.role if known else Role.MANAGER, wanted)

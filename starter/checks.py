@@ -1,0 +1,113 @@
+"""What speaks against a form before it is kept: what the ledger and the organisation know, and the desk of its case does not."""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from activities.ledger import other_case
+from models.acts import Acknowledge, HandOver, Reassign
+from models.forms import FieldError, Form
+from models.organisation import Who
+from models.people import Person, Role
+from models.tables import CaseRow, NoticeRow, SubmissionRow, TaskRow
+from models.tasks import OPENING, Process
+from starter.refusals import Conflict, Forbidden, Invalid
+
+OWES = ("query", "complaint")
+"""Kinds of which the customer is owed something, the more the later in line."""
+
+
+def check(
+    session: Session, people: Who, process: Process, case: CaseRow, form: Form, by: Person, now: datetime
+) -> None:
+    """Invalid, naming each field that does not hold; Forbidden, Conflict where it is not his to send, or was done already."""
+    if errors := [
+        *form.objections(now),
+        *_unfit(process, case, form),
+        *_unfit_person(people, process, case, form),
+        *unknown_store(people, "store", getattr(form, "store_named", None)),
+        *_unfit_other(session, case, form),
+    ]:
+        raise Invalid(errors)
+    match form:
+        case HandOver() if not _is_open_of(session, case, form.task, by.id):
+            raise Forbidden("not_your_task", task=form.task)
+        case Acknowledge() if not _may_acknowledge(session, case, form, by):
+            raise Forbidden("not_told")
+        case Reassign() if _is_theirs(session, case, form):
+            raise Conflict("already_theirs", task=form.task, person=form.person)
+
+
+def unknown_store(people: Who, field: str, code: str | None) -> list[FieldError]:
+    """A store's code finds the region, and so who is to do the work."""
+    return [] if code is None or people.store(code) else [FieldError(field=field, code="unknown_store")]
+
+
+def _unfit(process: Process, case: CaseRow, form: Form) -> list[FieldError]:
+    return form.unfit(process.promises.model_validate(case.promises)) if type(form).unfit is not Form.unfit else []
+
+
+def _unfit_person(people: Who, process: Process, case: CaseRow, form: Form) -> list[FieldError]:
+    """A task is given only to somebody we know, who may hand its form in, and whom the case is not about (5.2 E34)."""
+    if not isinstance(form, Reassign | HandOver):
+        return []
+    person = people.person(form.person)
+    if person is None:
+        return [FieldError(field="person", code="unknown_person", values={"person": form.person})]
+    if person.id == case.about:
+        return [FieldError(field="person", code="case_is_about", values={"person": form.person})]
+    task = process.submittable.get(form.task.partition("-")[0])
+    if task and person.role not in task.may:
+        return [FieldError(field="person", code="unfit_person", values={"person": form.person, "form": task.form})]
+    return []
+
+
+def _unfit_other(session: Session, case: CaseRow, form: Form) -> list[FieldError]:
+    """A form that names another case names one that is there, open, not this one, owes the customer no less, and is not on
+    its way into another itself."""
+    named = getattr(form, "other_case", None)
+    if named is None:
+        return []
+    other = other_case(session, case.process, named)
+    if other is None or other.id == case.id:
+        return [FieldError(field="of", code="no_such_other_case", values={"case": named})]
+    if other.state != "open":
+        return [FieldError(field="of", code="other_case_closed", values={"case": named})]
+    if _owes(session, other) < _owes(session, case):
+        return [FieldError(field="of", code="other_case_owes_less", values={"case": named})]
+    on_their_way = select(SubmissionRow).where(SubmissionRow.form == form.form, SubmissionRow.state == "pending")
+    for row in session.exec(on_their_way):
+        if row.case_id == other.id or row.outline["of"] in (case.id, case.number):
+            return [FieldError(field="of", code="being_merged", values={"case": named})]
+    return []
+
+
+def _owes(session: Session, case: CaseRow) -> int:
+    """How much is owed to the customer of such a case, by what it is taken for now (5.2 E31)."""
+    kind, before = "", ""
+    taken = select(SubmissionRow).where(SubmissionRow.case_id == case.id, SubmissionRow.state != "refused")
+    for row in session.exec(taken.order_by(col(SubmissionRow.recorded_at))):
+        if row.form == OPENING or row.form == "reclassify":
+            kind, before = row.outline.get("kind", ""), kind
+        elif row.form == "sign_off" and kind == "junk" and not row.outline["approved"]:
+            kind = before
+    return OWES.index(kind) + 1 if kind in OWES else 0
+
+
+def _may_acknowledge(session: Session, case: CaseRow, form: Acknowledge, by: Person) -> bool:
+    """Whoever was told of it, and his superiors."""
+    told = select(NoticeRow.id).where(NoticeRow.case_id == case.id, NoticeRow.task == form.task)
+    of_him = told.where(NoticeRow.person == by.id, col(NoticeRow.what).in_(("overdue", "unacknowledged", "breached")))
+    return by.role in (Role.MANAGER, Role.DIRECTOR) or session.exec(of_him.limit(1)).first() is not None
+
+
+def _is_theirs(session: Session, case: CaseRow, form: Reassign) -> bool:
+    """Whether the task is that person's already: certain only where nothing sent before is still to be decided."""
+    pending = select(SubmissionRow.id).where(SubmissionRow.case_id == case.id, SubmissionRow.state == "pending")
+    undecided = session.exec(pending.limit(1)).first()
+    return undecided is None and _is_open_of(session, case, form.task, form.person)
+
+
+def _is_open_of(session: Session, case: CaseRow, task: str, person: str) -> bool:
+    row = session.get(TaskRow, (case.id, task))
+    return row is not None and row.state == "open" and row.owner == person
