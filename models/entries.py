@@ -10,12 +10,14 @@ from models.tasks import Refusal, Submission
 
 
 class Change(BaseModel):
-    """An agreed change of a due time. The reason is in the submission."""
+    """An agreed change of a due time. The reason is in the submission, and in the one that allowed it where one was needed."""
 
     due_before: datetime
     due_at: datetime
     by: str
     submission: str
+    allowed_by: str | None = None
+    allowed: str | None = None
 
 
 class Because(BaseModel):

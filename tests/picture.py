@@ -33,8 +33,8 @@ class Way:
 
 NO = ("lin", "consent", {"accepted": False})
 TRIED = tuple(
-    ("lin", "attempt", {"channel": channel, "tried_at": days * DAY})
-    for channel, days in (("phone", 1), ("sms", 0), ("im", 0))
+    ("lin", "attempt", {"channel": channel, "after": days * DAY})
+    for channel, days in (("phone", 0), ("sms", 1), ("im", 0))
 )
 STEPS = (
     Way.of("solution", "solution", **Office.SOLUTION),
@@ -133,8 +133,8 @@ class Explorer:
     async def go(self, case: str, way: Way) -> bool:
         for by, form, fields in way.steps:
             said = dict(fields)
-            if "tried_at" in said:
-                said["tried_at"] = (self.office.now() - said["tried_at"]).isoformat()
+            if wait := said.pop("after", None):
+                await self.office.pass_time(wait)
             if form == "duplicate":
                 said["of"] = self.another
             if (await self.office.hand_in(case, form, by=by, **said)).state != "decided":

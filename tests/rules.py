@@ -32,7 +32,9 @@ FORMS = (
 )
 NOT_REACHED = ("unreachable", "refused_contact", "wrong_number", "rescheduled")
 OWN_REMEDIES = ("exchange", "repair", "apology", "information", "other")
-STORES = ("incomplete", "stores_callback", "stores_sign_off", "stores_opinion")
+STORES = ("incomplete", "stores_callback", "stores_sign_off")
+OUTLIVING = ("external_reply", "opinion")
+"""Owed on, whatever becomes of the complaint."""
 OVER = ("record", "outside", "archived")
 """Where the customer's part is over: no side exit leads out of it."""
 
@@ -78,7 +80,9 @@ class Matter:
     """Every question to a department or store, answered or not."""
     known: dict[str, int] = field(default_factory=dict)
     attempts: list[tuple[date, str]] = field(default_factory=list)
+    to_be_tried_again: bool = False
     approvals: list[dict[str, Any]] = field(default_factory=list)
+    spent: list[dict[str, Any]] = field(default_factory=list)
     put_aside: dict[str, Position] = field(default_factory=dict)
     replied: bool = False
     reply_due: datetime | None = None
@@ -161,11 +165,17 @@ class Matter:
         return None
 
     def may_promise(self, said: dict[str, Any], person: "Person") -> bool:
-        own = said["amount"] <= 200 and said["remedy"] in OWN_REMEDIES
-        limits = [word.get("amount_limit") for word in self.approvals]
-        return person.role != "specialist" or own or any(limit is None or said["amount"] <= limit for limit in limits)
+        own = is_own(said)
+        return person.role != "specialist" or own or any(self.covers(word, said) for word in self.approvals)
+
+    def covers(self, word: dict[str, Any], said: dict[str, Any]) -> bool:
+        """An approval without an amount is for one proposal."""
+        limit = word.get("amount_limit")
+        return said["amount"] <= limit if limit is not None else word not in self.spent
 
     def tried_enough(self) -> bool:
+        if self.to_be_tried_again:
+            return False
         days, channels = {day for day, _ in self.attempts}, {channel for _, channel in self.attempts}
         return len(self.attempts) >= 3 and len(days) >= 2 and len(channels) >= 2
 
@@ -192,7 +202,7 @@ class Matter:
             self.tasks.remove(done)
             said = {**said, "side": done.side}
         getattr(self, f"after_{form}", lambda said, at: None)(said, at)
-        if self.stage == "outside" and not self.open("external_reply"):
+        if self.stage == "outside" and not any(map(self.open, OUTLIVING)):
             self.stage, self.tasks = "archived", []
 
     def begin(self, at: datetime) -> "Matter":
@@ -234,7 +244,7 @@ class Matter:
         if not self.reachable:
             self.stage = "incomplete"
             self.owe("supplement", at + 48 * HOUR)
-        else:
+        if self.reachable or self.help_wanted:
             self.stores_is_complete(at)
 
     def stores_is_complete(self, at: datetime) -> None:
@@ -278,6 +288,8 @@ class Matter:
 
     def after_solution(self, said: dict[str, Any], at: datetime) -> None:
         self.duration = said["duration"]
+        if not is_own(said):
+            self.spent += [word for word in self.approvals if word.get("amount_limit") is None]
         if self.second:
             self.second = False
             self.owe("callback", at + WEEK)
@@ -290,7 +302,7 @@ class Matter:
             self.stage = "execution"
             return
         self.refusals += 1
-        if self.refusals == 2:
+        if self.refusals >= 2:
             self.owe("decision", at + 24 * HOUR)
             self.stage = "word"
         else:
@@ -298,7 +310,8 @@ class Matter:
             self.stage = "solution_again"
 
     def after_execution(self, said: dict[str, Any], at: datetime) -> None:
-        self.executed, self.stage = True, "callback"
+        self.stage, self.attempts = "callback", []
+        self.to_be_tried_again = False
 
     def after_callback(self, said: dict[str, Any], at: datetime) -> None:
         self.called = (at, said["outcome"] == "dissatisfied")
@@ -319,15 +332,17 @@ class Matter:
             self.customer_was_called()
         else:
             self.owe("callback", at + WEEK)
+            self.to_be_tried_again = True
             self.stage = "stores_callback" if self.stage == "stores_sign_off" else "callback"
 
     def customer_was_called(self) -> None:
         assert self.called
         at, dissatisfied = self.called
-        if self.stage.startswith("stores"):
-            self.stage = "stores_opinion"
-            if not self.open("opinion"):
-                self.store_is_done()
+        if self.stage.startswith("stores") and not dissatisfied:
+            self.finish("completed")
+        elif self.stage.startswith("stores"):
+            self.handled_again()
+            self.begin_of_ours(at)
         elif dissatisfied:
             self.handled_again()
             self.owe("solution", at + 48 * HOUR)
@@ -337,21 +352,8 @@ class Matter:
             if not self.open("reply"):
                 self.to_record()
 
-    def store_is_done(self) -> None:
-        assert self.called
-        at, dissatisfied = self.called
-        if not dissatisfied:
-            self.finish("completed")
-        else:
-            self.handled_again()
-            self.begin_of_ours(at)
-
     def handled_again(self) -> None:
         self.cycle, self.refusals, self.attempts = self.cycle + 1, 0, []
-
-    def after_opinion(self, said: dict[str, Any], at: datetime) -> None:
-        if self.stage == "stores_opinion" and not self.open("opinion"):
-            self.store_is_done()
 
     def after_supplement(self, said: dict[str, Any], at: datetime) -> None:
         self.reachable |= "customer" in said
@@ -362,8 +364,10 @@ class Matter:
         self.reachable |= "customer" in said
 
     def after_decision(self, said: dict[str, Any], at: datetime) -> None:
-        if said["verdict"] == "approve":
-            self.approvals.append(said)
+        if said["verdict"] == "reject":
+            self.approvals = []
+        elif said["verdict"] == "approve":
+            self.approvals.append({**said, "at": at})
         if self.stage == "word" and not said["side"]:
             self.owe("solution", at + 24 * HOUR)
             self.stage = "solution_again"
@@ -381,12 +385,12 @@ class Matter:
 
     def finish(self, because: str) -> None:
         self.because, self.stage = because, "outside"
-        self.drop("external_reply")
+        self.drop(*OUTLIVING)
         if not self.tasks:
             self.stage = "archived"
 
     def leave(self, because: str, at: datetime) -> None:
-        self.drop("external_reply")
+        self.drop(*OUTLIVING)
         self.because, self.record_since = because, at
         self.to_record()
 
@@ -421,6 +425,7 @@ class Matter:
         self.owe("external_reply", said["due_at"])
 
     def after_attempt(self, said: dict[str, Any], at: datetime) -> None:
+        self.to_be_tried_again = False
         self.attempts.append((at.astimezone(SHANGHAI).date(), said["channel"]))
 
     def after_extend(self, said: dict[str, Any], at: datetime) -> None:
@@ -451,6 +456,11 @@ class Matter:
         self.drop("external_reply", "agreed_reply", *both)
         self.kind_before, self.kind = self.kind, said["kind"]
         self.begin(at)
+
+
+def is_own(said: dict[str, Any]) -> bool:
+    """Whether a specialist may promise it by himself."""
+    return said["amount"] <= 200 and said["remedy"] in OWN_REMEDIES
 
 
 @dataclass(frozen=True)

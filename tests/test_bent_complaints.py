@@ -59,6 +59,8 @@ async def test_e20_past_the_48_hours_only_with_the_managers_approval_and_it_is_k
     await office.hand_in(case, "agreement", reply_at=late)
     [change] = office.tasks(case)["solution"].due_because["changes"]
     assert (change["due_before"], change["by"]) == (before.isoformat().replace("+00:00", "Z"), "lin")
+    approval = office.submission(change["allowed"])
+    assert (change["allowed_by"], approval.form, approval.by) == ("wang", "decision", "wang")
 
 
 async def test_e21_a_solution_beyond_the_role_needs_the_managers_approval(office: Office):
@@ -74,6 +76,33 @@ async def test_e21_a_solution_beyond_the_role_needs_the_managers_approval(office
     await office.hand_in(case, "ask_manager", question="199 元呢")
     await office.hand_in(case, "decision", by="wang", verdict="approve", amount_limit="200")
     assert refusal(await office.hand_in(case, "solution", **REFUND)) == "decided"
+
+
+async def test_e21_an_approval_holds_for_what_was_asked(office: Office):
+    """E21: one that names no amount is for one proposal; a later rejection ends it, and one with an amount as well."""
+    case = await office.open()
+
+    async def word(verdict: str, **more: Any) -> None:
+        await office.hand_in(case, "ask_manager", question="可以退款吗")
+        await office.hand_in(case, "decision", by="wang", verdict=verdict, **more)
+
+    async def proposed(**solution: Any) -> str:
+        said = refusal(await office.hand_in(case, "solution", **solution))
+        if said == "decided":
+            await office.hand_in(case, "consent", accepted=False, wish="再想想")
+        return said
+
+    await word("approve")
+    assert await proposed(**office.SOLUTION) == "decided", "his own to promise: the approval is not used up"
+    await office.hand_in(case, "attempt", channel="phone")
+    assert await proposed(**REFUND) == "decided"
+    await office.hand_in(case, "decision", by="wang", verdict="instruct", instruction="再谈")
+    assert await proposed(**REFUND) == "beyond_authority"
+    await word("approve", amount_limit="500")
+    await word("reject")
+    assert await proposed(**REFUND) == "beyond_authority"
+    await word("approve", amount_limit="500")
+    assert await proposed(**REFUND) == "decided"
 
 
 async def test_e21_the_manager_may_promise_what_he_likes_and_a_rejection_approves_nothing(office: Office):
@@ -100,6 +129,18 @@ async def test_e22_after_two_refusals_the_manager_says_how_it_goes_on(office: Of
     await office.hand_in(case, "solution", **REFUND)
     await office.hand_in(case, "consent", accepted=True)
     assert office.open_tasks(case) == {"execution", "callback"}
+
+
+async def test_e22_every_further_refusal_is_the_managers_too(office: Office):
+    """E22: after two, not only at the second."""
+    case = await office.open()
+    await office.walk(case, until="solution")
+    for refused in (1, 2, 3, 4):
+        await office.hand_in(case, "consent", accepted=False, wish="要求退款")
+        assert ("decision" in {key.partition("-")[0] for key in office.open_tasks(case)}) == (refused >= 2)
+        if refused >= 2:
+            await office.hand_in(case, "decision", by="wang", verdict="instruct", instruction="再谈")
+        await office.hand_in(case, "solution", **office.SOLUTION)
 
 
 async def test_e22_no_agreement_is_the_managers_alone_and_the_outside_ways_are_told(office: Office):
@@ -157,10 +198,33 @@ async def test_e24_unreachable_needs_attempts_on_several_days_and_channels_and_t
     assert office.open_tasks(case) == {"sign_off"}
     await office.hand_in(case, "sign_off", by="wang", approved=False, note="再打一次")
     assert office.open_tasks(case) == {"callback-2"}
-    await office.hand_in(case, "callback", **lost)
+    before = (office.now() - HOUR).isoformat()
+    await office.hand_in(case, "attempt", channel="phone", tried_at=before)
+    assert refusal(await office.hand_in(case, "callback", **lost)) == "not_tried_enough", "not since the manager's word"
+    await office.hand_in(case, "attempt", channel="phone")
+    assert refusal(await office.hand_in(case, "callback", **lost)) == "decided"
     await office.hand_in(case, "sign_off", by="wang", approved=True)
     assert office.open_tasks(case) == {"record"}
-    assert [event.data["what"] for event in office.events(case) if event.kind == "noted"].count("attempt") == 4
+    assert [event.data["what"] for event in office.events(case) if event.kind == "noted"].count("attempt") == 6
+
+
+async def test_e24_attempts_from_before_the_solution_was_carried_out_do_not_count(office: Office):
+    """E24: there was nothing to call about yet; nor does one that is only said to lie so far back."""
+    case = await office.open()
+    await office.walk(case, until="consent")
+    long_ago = (office.now() - 20 * DAY).isoformat()
+    await office.hand_in(case, "attempt", channel="sms")
+    await office.pass_time(DAY)
+    await office.hand_in(case, "attempt", channel="phone")
+    await office.hand_in(case, "execution", content="新衣已寄出")
+    await office.hand_in(case, "attempt", channel="fax", tried_at=long_ago)
+    await office.hand_in(case, "attempt", channel="phone")
+    lost = {"outcome": "wrong_number"}
+    assert refusal(await office.hand_in(case, "callback", **lost)) == "not_tried_enough"
+    await office.pass_time(DAY)
+    for channel in ("phone", "email"):
+        await office.hand_in(case, "attempt", channel=channel)
+    assert refusal(await office.hand_in(case, "callback", **lost)) == "decided"
 
 
 async def test_e25_dissatisfied_is_handled_again_with_clocks_of_its_own(office: Office):
@@ -251,7 +315,8 @@ async def test_e34_nor_is_it_given_to_him_by_anybody(office: Office):
     absence = Absence(person=owner, since=office.now(), until=office.now() + 10 * DAY, deputy="chen")
     with office.house.database.reading() as session:
         given = listed(session, office.house.people.now, absence, office.now())
-    assert {item.case for item in given} == {case} and "chen" not in {item.deputy for item in given}
+    assert {item.case for item in given} == {case}
+    assert "chen" not in {item.deputy for item in given}
 
 
 async def test_e35_a_major_case_is_told_to_the_manager_at_intake(office: Office):
@@ -386,6 +451,20 @@ async def test_e27_a_duplicate_names_an_open_case(office: Office, of: str, code:
     with pytest.raises(Invalid) as refused:
         await office.hand_in(case, "duplicate", of=case if of == "self" else of)
     assert [error.code for error in refused.value.errors] == [code]
+
+
+async def test_e27_what_was_agreed_with_the_customer_goes_on_in_the_other(office: Office):
+    """E27 (c): the promised time is owed there, the sooner of two; nothing that the customer was told is lost."""
+    case, other = await office.open(), await office.open()
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    agreed = office.now() + 30 * HOUR
+    await office.hand_in(case, "agreement", reply_at=agreed.isoformat())
+    await office.hand_in(case, "duplicate", of=other)
+    await office.relay.deliver(other)
+    assert office.tasks(other)["agreed_reply"].due_at == agreed
+    await office.pass_time(31 * HOUR)
+    assert "overdue/agreed_reply" in office.heard(other, "wang")
+    assert "overdue/agreed_reply" not in office.heard(case, "wang")
 
 
 async def test_e27_a_complaint_is_no_duplicate_of_what_is_owed_less(office: Office):
@@ -669,6 +748,27 @@ async def test_e29_dissatisfied_becomes_headquarters_with_fresh_clocks(office: O
     assert office.heard(case, "wang") == ["dissatisfied/None"]
     await office.walk(case)
     assert office.case(case).state == "archived"
+
+
+async def test_e29_a_dissatisfied_customer_waits_for_nobodys_opinion(office: Office):
+    """E29: the manager hears at once, and headquarters' clocks begin; the supervisor's word is owed all the same, to the end."""
+    case = await of_a_store(office, handling={"supervisor_opinion": None})
+    await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1)
+    assert office.heard(case, "wang") == ["dissatisfied/None"]
+    assert office.open_tasks(case) == {"opinion", "reply", "solution", "callback-2"}
+    await office.walk(case)
+    assert (office.case(case).state, office.open_tasks(case)) == ("open", {"opinion"})
+    await office.hand_in(case, "opinion", by="qian", content="已与店长谈话")
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+
+
+async def test_e29_help_is_not_held_up_by_what_the_store_still_owes(office: Office):
+    """E28, E29: neither how the customer is reached nor the supervisor's word; both are owed beside."""
+    case = await of_a_store(office, handling={"help_wanted": True, "supervisor_opinion": None}, customer={})
+    assert office.open_tasks(case) == {"opinion", "supplement", "reply", "solution", "callback"}
+    await office.hand_in(case, "supplement", by="oa-sh01", customer={"phone": "13800000001"})
+    await office.walk(case)
+    assert office.open_tasks(case) == {"opinion"}
 
 
 async def test_e29_help_wanted_is_headquarters_at_once(office: Office):

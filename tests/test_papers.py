@@ -440,6 +440,20 @@ SURVEY = [
 STORE = {"reply": "店长已致歉", "solution": "已换新", "by": "oa-sh01"}
 
 
+async def test_a_later_answer_names_who_allowed_it(office: Office):
+    """Past the 48 hours: the manager's name, how the customer agreed, and the original due time."""
+    case = await office.open(**FACTS)
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    late = (office.now() + 4 * DAY).isoformat()
+    await office.hand_in(case, "decision", by="wang", verdict="approve", reply_by=late)
+    due = office.tasks(case)["solution"].due_at.astimezone(office.house.calendar)
+    await office.hand_in(case, "agreement", reply_at=late, evidence="电话录音")
+    said = text_of(await printed(office, case))
+    name = office.house.people.name("wang")
+    assert squeezed(f"{due:%Y-%m-%d %H:%M}") in said
+    assert squeezed(f"{name}电话录音") in said
+
+
 async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(office: Office):
     """Reclassified, an authority, a department, another word of the manager's, a second handling: all are there."""
     customer = FACTS["customer"] | {"company": "上海某某贸易有限公司", "preferred_time": "工作日19点以后"}
@@ -460,12 +474,13 @@ async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(of
     await office.hand_in(case, "reclassify", kind="suggestion", reason="只是建议")
     await office.hand_in(case, "reclassify", kind="complaint", reason="还是投诉")
     await office.walk(case, until="execution")
-    for channel, days in (("phone", 1), ("sms", 0), ("phone", 0)):
-        await office.hand_in(case, "attempt", channel=channel, tried_at=(office.now() - days * DAY).isoformat())
+    await office.pass_time(DAY)
+    for channel, ago in (("phone", 20 * HOUR), ("sms", HOUR), ("phone", HOUR)):
+        await office.hand_in(case, "attempt", channel=channel, tried_at=(office.now() - ago).isoformat())
     await office.hand_in(case, "callback", outcome="unreachable")
     await office.hand_in(case, "sign_off", by="wang", approved=False, note="周末再打")
     await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1, survey=SURVEY)
-    again = {"steps": "经理登门致歉", "effect": "消气", "remedy": "apology"}
+    again = {"steps": "经理登门致歉", "effect": "消气", "remedy": "apology", "told_by": "chen", "channel": "im"}
     await office.hand_in(case, "solution", **again)
     await office.hand_in(case, "consent", accepted=True)
     await office.hand_in(case, "execution", content="已登门致歉")
@@ -485,7 +500,14 @@ async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(of
             "第3次处理",
             "已回函市监局",
         ),
-        *("新衣已寄出", "已登门致歉", "对回复的及时性是否满意4/5", "问题是否已经解决是", "还有什么建议请快一点"),
+        *(
+            "告知人陈",
+            "新衣已寄出",
+            "已登门致歉",
+            "对回复的及时性是否满意4/5",
+            "问题是否已经解决是",
+            "还有什么建议请快一点",
+        ),
         *("腋下起球.jpg顾客的照片", "JPG", "回访人（即方案提出人）"),
     ):
         assert squeezed(held) in said, held

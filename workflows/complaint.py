@@ -1,5 +1,6 @@
 """The direct complaint (handbook 6.2): reply, solution, consent, execution, callback, record; and what bends it (5.2)."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple, NoReturn
 
@@ -36,7 +37,7 @@ from models.complaint.forms import (
     Supplement,
     Withdraw,
 )
-from models.complaint.terms import ComplaintPromises
+from models.complaint.terms import ComplaintPromises, Limit
 from models.forms import Form
 from models.people import Role
 from models.tasks import Opened, Refusal
@@ -45,6 +46,7 @@ from workflows.owed import Left, Owed
 
 SECOND = 2
 THIRD = 3
+FOURTH = 4
 JUNK = "junk"
 OUTSIDE: tuple[type[Form], ...] = (ExternalReply,)
 REPLIED_TO = ("complaint", "query")
@@ -66,6 +68,7 @@ class ComplaintWorkflow(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.attempts: list[Attempt] = []
+        self.to_be_tried_since: datetime | None = None  # where the manager had it tried again
         self.amendments: list[Amend] = []
         self.unsorted = True
         self.kind_before = "complaint"
@@ -97,7 +100,7 @@ class ComplaintWorkflow(Desk):
                     handling.over_at = called.at
             if not self.is_filed:
                 await self.ask(Role.SPECIALIST, Record, promises.record, since=handling.over_at or self.instant)
-            await self.answered(ExternalReply)  # an authority's due time holds, whatever became of the complaint
+            await self.answered(ExternalReply, *self.outliving)  # others wait for these, whatever became of it
 
     def heard_at_intake(self, cycle: int) -> None:
         """Major ones, and customers who come back: the manager's, the third time the director's (5.2 E26, E35)."""
@@ -124,11 +127,16 @@ class ComplaintWorkflow(Desk):
         while not consent.accepted:
             refusals += 1
             since = consent.at
-            if self.bends and refusals == promises.terms.refusals:
+            if self.asks_the_manager(refusals):
                 since = (await self.resume(Role.MANAGER, Decision, promises.decision, since=since)).at
             proposed = await self.resume(Role.SPECIALIST, Solution, promises.new_solution, since=since)
             consent = await self.resume(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
         return Consented(consent.at, proposed.duration)
+
+    def asks_the_manager(self, refusals: int) -> bool:
+        """Whether so many refused proposals, or more, are for him to say how it goes on (5.2 E22)."""
+        more = self.edition >= FOURTH and refusals > self.promises.terms.refusals
+        return self.bends and (more or refusals == self.promises.terms.refusals)
 
     async def carried_out(self, agreed: Consented) -> None:
         """Within the span promised to the customer, at once where none was."""
@@ -143,6 +151,7 @@ class ComplaintWorkflow(Desk):
             verdict = await self.resume(Role.MANAGER, form, self.promises.sign_off, since=called.at)
             if verdict.approves:
                 return called
+            self.to_be_tried_since = verdict.at
             called = await self.resume(Role.SPECIALIST, Callback, self.promises.second_callback, since=verdict.at)
         return called
 
@@ -204,10 +213,14 @@ class ComplaintWorkflow(Desk):
     async def handed_over_by_the_store(self) -> datetime:
         """A store has answered itself: we call back, and take over where it asks for help or the customer is not satisfied (5.2 E28, E29)."""
         promises, store = self.promises, self.case.store_handling
+        at_once = self.edition >= FOURTH  # nothing that others owe holds up the customer
         if store is None or store.supervisor_opinion is None:
             self.resume(Role.SUPERVISOR, Opinion, promises.opinion, since=self.first("told_by_the_store"))
         while not self.can_be_reached and not self.answers(Supplement):
-            await self.resume(Role.STORE, Supplement, promises.supplement, since=self.first("found_incomplete"))
+            lacking = self.resume(Role.STORE, Supplement, promises.supplement, since=self.first("found_incomplete"))
+            if store and store.help_wanted and at_once:
+                break
+            await lacking
         if store and store.help_wanted:
             return self.first("help_wanted")
         if not self.can_be_reached:
@@ -215,16 +228,18 @@ class ComplaintWorkflow(Desk):
         called = await self.reached(
             self.resume(Role.SPECIALIST, Callback, promises.callback, since=self.case.received_at)
         )
-        await self.answered(Opinion)
+        if not at_once:
+            await self.answered(Opinion)
         if not called.dissatisfied:
             self.file(COMPLETED)
         self.dissatisfied(called.at)
         return called.at
 
-    async def answered(self, form: type[Form]) -> None:
-        """All that is still owed of a form."""
-        while waiting := self.open(form):
-            await waiting[0]
+    async def answered(self, *forms: type[Form]) -> None:
+        """All that is still owed of these forms."""
+        for form in forms:
+            while waiting := self.open(form):
+                await waiting[0]
 
     @property
     def can_be_reached(self) -> bool:
@@ -244,9 +259,10 @@ class ComplaintWorkflow(Desk):
                 self.met(*self.open(Reply))  # who agrees on a time has answered
                 promise = self.promises.agreed_reply.lasting(reply_at - form.at)
                 self.owe(Role.SPECIALIST, AgreedReply, promise, since=form.at)
-                self.move(*(late for late in self.open(Solution) if late.due < reply_at), to=reply_at)
+                late = [solution for solution in self.open(Solution) if solution.due < reply_at]
+                self.move(*late, to=reply_at, allowed=self.allowing(reply_at))
                 decided_by = max(reply_at - BEFORE_AGREED, form.at + (reply_at - form.at) / 2)
-                self.move(*(late for late in self.open(Decision) if late.due > decided_by), to=decided_by)
+                self.move(*(word for word in self.open(Decision) if word.due > decided_by), to=decided_by)
             case AskDepartment():
                 role = Role.STORE if form.store else Role.CONTACT
                 self.owe(role, Assist, self.promises.assist, since=form.at, unit=form.unit)
@@ -267,13 +283,18 @@ class ComplaintWorkflow(Desk):
                 if severity == "major" and not self.case.is_major:
                     self.tell(Role.MANAGER, "major")
             case Duplicate(of=master):
-                due = {task.form.form: task.due for task in self.due_tasks() if task.form is not Completion}
+                owed = sorted(self.due_tasks(), key=lambda task: task.due, reverse=True)
+                due = {task.form.form: task.due for task in owed if task.form is not Completion}
                 self.send(master, Absorb(case=workflow.info().workflow_id, due=due))
                 self.end("duplicate")
             case Absorb(due=due):
                 for task in self.due_tasks():
                     if (sooner := due.get(task.form.form)) and sooner < task.due:
                         self.move(task, to=sooner)
+                agreed = due.get(AgreedReply.form) if self.edition >= FOURTH else None
+                if agreed and not self.open(AgreedReply):
+                    promise = self.promises.agreed_reply.lasting(agreed - form.at)
+                    self.owe(Role.SPECIALIST, AgreedReply, promise, since=form.at)
             case Reclassify(kind=kind):
                 self.kind_before, self.kind, self.unsorted = self.kind, kind, True
                 self.note("reclassified")
@@ -317,20 +338,48 @@ class ComplaintWorkflow(Desk):
     def may_promise(self, solution: Solution, role: Role) -> bool:
         """Within the role's authority, or approved by the manager (5.2 E20, E21)."""
         limit = self.promises.terms.authority.get(role)
-        return limit is None or limit.covers(solution) or any(word.covers(solution) for word in self.answers(Decision))
+        return limit is None or limit.covers(solution) or any(self.approved(solution, limit))
+
+    def approved(self, solution: Solution, limit: Limit) -> Iterator[bool]:
+        """Whether each approval covers it. One that names no amount is for one proposal beyond the limit, the next."""
+        beyond = [made.at for made in self.answers(Solution) if not limit.covers(made)]
+        for word in self.approvals():
+            is_spent = word.amount_limit is None and any(at > word.at for at in beyond)
+            yield word.covers(solution) and not (is_spent and self.edition >= FOURTH)
+
+    def approvals(self) -> list[Decision]:
+        """The manager's approvals that hold: a rejection ends those before it."""
+        holding: list[Decision] = []
+        for word in sorted(self.answers(Decision), key=lambda word: word.at):
+            if word.verdict == "reject" and self.edition >= FOURTH:
+                holding = []
+            elif word.approves:
+                holding.append(word)
+        return holding
 
     def may_wait_until(self, reply_at: datetime) -> bool:
         """A later answer than the 48 hours needs the manager's approval."""
         first = next((solution for solution in self.open(Solution)), None)
-        allowed = [word.reply_by for word in self.answers(Decision) if word.approves and word.reply_by]
-        return first is None or reply_at <= max([first.due, *allowed])
+        return first is None or reply_at <= first.due or self.allowing(reply_at) is not None
+
+    def allowing(self, reply_at: datetime) -> Decision | None:
+        """The manager's approval of so late an answer, the latest."""
+        allow = (word for word in reversed(self.approvals()) if word.reply_by and reply_at <= word.reply_by)
+        return next(allow, None)
 
     def tried_enough(self) -> bool:
-        """Several attempts on several days over more than one channel, before a case is closed without the customer."""
-        days = {attempt.day(self.promises.terms.zone) for attempt in self.attempts}
-        channels = {attempt.channel for attempt in self.attempts}
+        """Several attempts on several days over more than one channel since there was something to call about, before a case
+        is closed without the customer; where the manager had it tried again, one since at least."""
+        tried, again = self.attempts, self.to_be_tried_since
+        if self.edition >= FOURTH:
+            carried_out = max([self.case.received_at, *(execution.at for execution in self.answers(Execution))])
+            tried = [attempt for attempt in tried if attempt.made_at >= carried_out]
+            if again and not any(attempt.made_at >= again for attempt in tried):
+                return False
+        days = {attempt.day(self.promises.terms.zone) for attempt in tried}
+        channels = {attempt.channel for attempt in tried}
         return (
-            len(self.attempts) >= self.promises.terms.attempts
+            len(tried) >= self.promises.terms.attempts
             and len(days) >= self.promises.terms.attempt_days
             and len(channels) > 1
         )
@@ -350,4 +399,7 @@ class ComplaintWorkflow(Desk):
 
     @property
     def outliving(self) -> tuple[type[Form], ...]:
-        return OUTSIDE if self.edition >= THIRD else ()
+        """What is owed on, whatever becomes of the complaint: an answer to an authority, the supervisor's word on a store."""
+        if self.edition < THIRD:
+            return ()
+        return OUTSIDE if self.edition < FOURTH else (*OUTSIDE, Opinion)

@@ -233,10 +233,10 @@ class Desk:
         """Whether `run()` is in such a stretch, and not on its way out of it."""
         return self._leavable and self._left is None and self._ended is None
 
-    def move(self, *tasks: Owed[Any], to: datetime) -> None:
-        """Set another due time, as what was just handed in wants it."""
+    def move(self, *tasks: Owed[Any], to: datetime, allowed: Form | None = None) -> None:
+        """Set another due time, as what was just handed in wants it, where somebody above had `allowed` it."""
         for task in tasks:
-            self._move(task, to)
+            self._move(task, to, allowed)
 
     def due_tasks(self) -> list[Owed[Any]]:
         """Every open task."""
@@ -432,8 +432,11 @@ class Desk:
         self._offers.pop(key, None)
         self._journal.append(TaskReassigned(task=key, person=person, **self._by))
 
-    def _move(self, owed: Owed[Any], due_at: datetime) -> None:
-        owed.move(Change(due_before=owed.due, due_at=due_at, by=self._cause.by, submission=self._cause.id))
+    def _move(self, owed: Owed[Any], due_at: datetime, allowed: Form | None = None) -> None:
+        change = Change(due_before=owed.due, due_at=due_at, by=self._cause.by, submission=self._cause.id)
+        if allowed:
+            change = change.model_copy(update={"allowed_by": allowed.stamp.by, "allowed": allowed.stamp.submission})
+        owed.move(change)
         self._journal.append(
             TaskMoved(
                 task=owed.key,

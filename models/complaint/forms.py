@@ -60,9 +60,13 @@ class Attempt(Form):
     tried_at: Instant | None = None
     note: Text | None = None
 
+    @property
+    def made_at(self) -> datetime:
+        return self.tried_at or self.at
+
     def day(self, zone: str) -> date:
         """The day of the calendar on which it was made."""
-        return (self.tried_at or self.at).astimezone(ZoneInfo(zone)).date()
+        return self.made_at.astimezone(ZoneInfo(zone)).date()
 
     def objections(self, now: datetime) -> list[FieldError]:
         return [FieldError(field="tried_at", code="past_in_future")] if self.tried_at and self.tried_at > now else []

@@ -1,46 +1,21 @@
 """《顾客投诉意见处理表》 of a case (handbook 3.3 F7; F8 where a store handled it): what stands in which cell."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar, get_args
-from zoneinfo import ZoneInfo
+from typing import Any
 
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, StoreHandling
 from models.complaint.forms import Callback, Consent, Execution, Opinion, Record, Reply, Solution
-from models.forms import Bundle, Form, Private
-from models.organisation import Who
-from models.words import Language, choice, label, say
+from models.forms import Bundle, Form
+from models.words import choice, label, say
 from starter.attachments.cabinet import AttachmentView
 from starter.erasure import ERASED, told
+from starter.papers.cells import Cells, F, Handed, Row
 from starter.papers.course import Course
 from starter.papers.masks import masked
 from starter.shown import CaseView, TaskView, TimelineEntry
-
-F = TypeVar("F", bound=Form)
-
-Cell = tuple[str, Any, float]
-"""A name, what stands beside it, and its share of the row. What stands there is a text, or boxes: ticked or not, and of what."""
-Row = tuple[str, Any]
-"""A kind of row, as the template knows it, and what it needs."""
-
-LONG = 500
-"""Characters from which a text has its name above it, so that it stands on every page again."""
-KEPT = 700
-"""Characters up to which a part is not divided between pages."""
-KEPT_LINES = 12
-TENS = "一二三四五六七八九十"
-
-
-@dataclass(frozen=True)
-class Handed(Generic[F]):
-    """A form as it was handed in: the task it closed, by whom, when."""
-
-    task: str
-    form: F
-    by: str
-    at: datetime
 
 
 @dataclass(frozen=True)
@@ -52,13 +27,9 @@ class Print:
 
 
 @dataclass
-class Sheet:
+class Sheet(Cells):
     """A case's form as it is filled in. Instants come in the calendar's zone."""
 
-    view: CaseView
-    people: Who
-    zone: ZoneInfo
-    language: Language = "zh"
     mask: bool = False
     print: Print | None = None
     attachments: list[AttachmentView] = field(default_factory=list)
@@ -236,7 +207,21 @@ class Sheet:
         for handed in replies:
             rows.append(self._stamp("replied_at", "replied_by", handed, "reply"))
             rows += self._texts("reply", handed.form if handed else None, "content", blank=True)
+            rows += self._spoken(handed)
         return rows
+
+    def _spoken(self, handed: Handed[Any] | None) -> list[Row]:
+        """Who told the customer, when and over what, where no letter took it to him."""
+        said = handed.form if handed else None
+        if not said or not any((said.told_by, said.told_at, said.channel)):
+            return []
+        return [
+            self._pairs(
+                self._cell("told_at", self._at(said.told_at) if said.told_at else "", 1.25, said.form),
+                self._cell("told_by", self._name(said.told_by), 1, said.form),
+                self._cell("channel", self._choice("channel", said.channel) if said.channel else "", 1, said.form),
+            )
+        ]
 
     def _rounds(self) -> Iterator[dict[str, Any]]:
         """Every proposal and what the customer said to it."""
@@ -263,6 +248,7 @@ class Sheet:
         return [
             self._stamp("proposed_at", "proposed_by", solution, task),
             *self._texts("solution", proposed, "steps", "effect", blank=True),
+            *self._spoken(solution),
             self._pairs(
                 self._cell("remedy", self._choice("remedy", proposed.remedy) if proposed else "", 1.25),
                 self._cell("amount", self._yuan(proposed.amount) if proposed else ""),
@@ -395,7 +381,13 @@ class Sheet:
         if kind == "moved":
             change = entry.data["because"]["changes"][-1]
             moved = [self._at(datetime.fromisoformat(change[name])) for name in ("due_before", "due_at")]
-            return [self._at(entry.at), task, *moved, self._name(entry.by), str(sent.get("reason", ""))]
+            allowed_by = self._name(change.get("allowed_by") or entry.by)
+            why = (
+                sent.get("reason")
+                or sent.get("evidence")
+                or (say("form", entry.form, self.language) if entry.form else "")
+            )
+            return [self._at(entry.at), task, *moved, allowed_by, str(why)]
         to = self._name(entry.data["person"])
         return [self._at(entry.at), task, to, self._name(entry.by), str(sent.get("reason", ""))]
 
@@ -408,14 +400,6 @@ class Sheet:
             if earlier.task == entry.task and earlier.kind in ("owed", "moved"):
                 due = datetime.fromisoformat(earlier.data["due_at"])
         return due
-
-    def _verdict_on(self, task: TaskView) -> str:
-        if task.done_at:
-            late = task.done_at - task.due_at
-            return self._say("late", span=self._span(late)) if late > timedelta(0) else self._say("in_time_yes")
-        if task.due_at < self.now:
-            return self._say("overdue", span=self._span(self.now - task.due_at))
-        return self._say("not_due")
 
     def _any(self, kind: str) -> bool:
         return any(entry.kind == kind for entry in self.view.timeline)
@@ -456,92 +440,6 @@ class Sheet:
             return [state, self._say("for_archive")]
         return [self._say("printed", by=self._name(self.print.by), at=self._at(self.print.at)), state]
 
-    # Rows
-
-    def _part(self, word: str, rows: Sequence[Row], *, named: bool = False) -> dict[str, Any]:
-        letters = sum(_letters(row) for _, row in rows)
-        lines = sum(len(row["lines"]) for kind, row in rows if kind == "list")
-        return {
-            "name": word if named else self._say(word),
-            "rows": [list(row) for row in rows],
-            "keep": letters < KEPT and lines <= KEPT_LINES,
-        }
-
-    def _pairs(self, *cells: Cell) -> Row:
-        return "pairs", [list(cell) for cell in cells]
-
-    def _cell(self, name: str, said: Any, share: float = 1, owner: str = "complaint") -> Cell:
-        return label(owner, name, self.language), said, share
-
-    def _texts(self, owner: str, held: Private | None, *names: str, within: str = "", blank: bool = False) -> list[Row]:
-        """A row for each text; for one that is not there, too, where the form leaves room for it."""
-        texts = [(name, str(getattr(held, name, None) or "")) for name in names]
-        return [
-            self._passage(label(owner, within + name, self.language), said) for name, said in texts if said or blank
-        ]
-
-    def _passage(self, name: str, said: str, least: float = 0) -> Row:
-        return "passage", {"name": name, "text": said, "long": len(said) > LONG, "least": least}
-
-    def _list(self, heads: Iterable[str], shares: Iterable[float], lines: list[list[str]]) -> Row:
-        return "list", {"head": [self._say(f"head_{word}") for word in heads], "shares": list(shares), "lines": lines}
-
-    def _stamp(self, at: str, by: str, handed: Handed[Any] | None, task: str) -> Row:
-        """When a form was handed in, by whom, and whether in time."""
-        owed = next((owed for owed in self.view.tasks if owed.task == (handed.task if handed else task)), None)
-        done_at = handed.at if handed else owed and owed.done_at  # an agreed time is an answer, too
-        return self._pairs(
-            (label("complaint", at, self.language), self._at(done_at) if done_at else "", 1.25),
-            (self._say(by), self._name(handed.by if handed else owed.done_by if owed else None), 1),
-            (self._say("in_time"), self._verdict_on(owed) if owed else "", 1),
-        )
-
-    # Words
-
-    def _say(self, word: str, **values: str) -> str:
-        return say("paper", word, self.language, **values)
-
-    def _task(self, task: str) -> str:
-        form, _, nth = task.partition("-")
-        return say("form", form, self.language) + (f"（{nth}）" if nth else "")
-
-    def _name(self, person: str | None) -> str:
-        return self.people.name(person) if person else ""
-
-    def _at(self, instant: datetime) -> str:
-        return f"{instant.astimezone(self.zone):%Y-%m-%d %H:%M}"
-
-    def _span(self, length: timedelta) -> str:
-        return span(length, self.language)
-
-    def _yuan(self, amount: Any) -> str:
-        return f"¥{amount:,.2f}"
-
-    def _choice(self, name: str, code: str) -> str:
-        return choice("complaint", name, code, self.language)
-
-    def _boxes(self, name: str, code: str) -> list[tuple[bool, str]]:
-        """Every value a field may have, the one it has ticked."""
-        return [
-            (known == code, self._choice(name, known)) for known in get_args(Complaint.model_fields[name].annotation)
-        ]
-
-    def _ordinal(self, nth: int) -> str:
-        return TENS[nth - 1] if self.language == "zh" and nth <= len(TENS) else str(nth)
-
-    def _yes(self, accepted: bool) -> str:
-        return choice("complaint", "accepted", str(accepted).lower(), self.language)
-
-
-def span(length: timedelta, language: Language = "zh") -> str:
-    """A length of time in its two largest units, rounded down to minutes, and never nothing."""
-    left, parts = max(length // timedelta(minutes=1), 1), []
-    for unit, minutes in (("days", 24 * 60), ("hours", 60), ("minutes", 1)):
-        n, left = divmod(left, minutes)
-        if n:
-            parts.append(say("screen", unit, language, n=n))
-    return " ".join(parts[:2])
-
 
 def _handed(view: CaseView) -> Iterator[Handed[Form]]:
     """The forms that closed tasks, in their order; each of a bundle for itself."""
@@ -566,11 +464,3 @@ def _place(task: TaskView) -> tuple[int, datetime]:
     forms = [form.form for form in COMPLAINT.forms]
     place = forms.index(task.form) if task.form in forms else len(forms)
     return forms.index("solution") if task.form == "consent" else place, task.done_at or task.due_at
-
-
-def _letters(row: Any) -> int:
-    if isinstance(row, dict):
-        return sum(_letters(part) for part in row.values())
-    if isinstance(row, (list, tuple)):
-        return sum(_letters(part) for part in row)
-    return len(row) if isinstance(row, str) else 0
