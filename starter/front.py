@@ -18,6 +18,7 @@ from activities.database import READERS, once_more
 from activities.keys import check as check_keys
 from models import policy
 from models.audit import AUDIT, AUDIT_LIST
+from models.complaint import COMPLAINT
 from models.forms import Case, Form
 from models.people import Person
 from models.tasks import Process
@@ -30,6 +31,7 @@ from starter.errands import errands
 from starter.expiry.lists import Lists
 from starter.expiry.rounds import Rounds
 from starter.expiry.standing import heard_of
+from starter.library.entries import Shelving
 from starter.mail.mailbox import mailbox_name
 from starter.members.audits import Audits
 from starter.members.receipts import Receipts
@@ -70,6 +72,7 @@ class Front:
         self.submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
         self.audits = Audits(self.submissions, house.keys, house.people, house.calendar, house.settings.policy)
         self.submissions.rooms |= {AUDIT.name: self.audits, AUDIT_LIST.name: self.audits}
+        self.submissions.rooms[COMPLAINT.name] = Shelving(house.keys)
         self.receipts = Receipts(house.keys, house.people)
         heard = partial(heard_of, self.submissions, house.people)
         self.receipts.followers.append(heard)

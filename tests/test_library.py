@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlmodel import select
 
-from models.tables import LibraryRow, LibraryWordRow
+from models.tables import LibraryRow, LibraryWordRow, SubmissionRow
 from settings import House
 from starter.__main__ import app as kefu
 from starter.library.nameless import objections
@@ -117,6 +117,45 @@ async def test_a_case_is_added_from_its_closing_form_on_and_not_before(office: O
     files = list(office.house.settings.data.glob("ledger.db*"))
     for file in files:
         assert [secret for secret in ("张小红", "13800000001") if secret.encode() in file.read_bytes()] == []
+
+
+async def test_the_closing_form_brings_the_entry_along(office: Office):
+    """3.4: one act closes the case and adds what it taught. With something of the customer in it nothing is taken; sent again,
+    nothing is there twice; and the engine never sees a word of it."""
+    case = await office.open(customer=FACTS["customer"])
+    await office.walk(case, until="callback")
+    path = f"/api/cases/complaint/{case}/record"
+
+    async def sent(lin: Any, key: str, **more: str) -> tuple[int, dict[str, Any]]:
+        form = {"finding": "染色牢度不足", "entry": ENTRY | more}
+        answer = await lin.post(path, json=form, headers={"Idempotency-Key": key})
+        return answer.status_code, answer.json()
+
+    async with office.api("lin") as lin:
+        status, said = await sent(lin, "1", solution="电话 13912345678")
+        assert (status, [(error["field"], error["code"]) for error in said["errors"]]) == (
+            422,
+            [("entry.solution", "holds_phone")],
+        )
+        assert office.open_tasks(case) == {"record"}
+        assert [(await sent(lin, "2"))[0] for _ in range(2)] == [200, 200]
+        assert office.case(case).state == "archived"
+        [entry] = (await lin.get("/api/library", params={"q": "褪色"})).json()["items"]
+        assert (entry["title"], entry["author"], entry["case"]) == (ENTRY["title"], "lin", case)
+        shown = (await lin.get(f"/api/cases/{case}")).json()
+    [closing] = [done for done in shown["timeline"] if done.get("task") == "record" and done["kind"] == "done"]
+    assert closing["content"]["entry"]["title"] == ENTRY["title"]
+    assert "entry" not in office.rows(SubmissionRow, case, SubmissionRow.recorded_at)[-1].outline
+
+
+async def test_a_closing_form_whose_case_has_an_entry_brings_no_second(office: Office):
+    case = await office.open()
+    await office.walk(case, until="callback")
+    async with office.api("lin") as lin:
+        assert (await lin.post("/api/library", json={"case": case, **ENTRY})).status_code == 201
+        again = await lin.post(f"/api/cases/complaint/{case}/record", json={"finding": "工艺", "entry": ENTRY})
+    assert (again.status_code, again.json()["code"]) == (409, "in_library_already")
+    assert office.open_tasks(case) == {"record"}
 
 
 @pytest.mark.parametrize("actor", ["oa-sh01", "sun", "admin"])

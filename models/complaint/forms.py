@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from models.complaint.facts import Channel, Customer, Department, Goods, Kind, Reached, Remedy, Severity, Span, Yuan
 from models.forms import Bundle, Code, FieldError, Form, Instant, Private, Text
+from models.library import EntryText
 from models.people import Role
 
 
@@ -150,11 +151,13 @@ class Callback(Form):
 
 
 class Record(Form):
-    """《顾客投诉意见处理表》 (CS department): what was found, who is responsible, what is learnt."""
+    """《顾客投诉意见处理表》 (CS department): what was found, who is responsible, what is learnt; and what others may learn (3.4)."""
 
     finding: Text
     responsible: Text | None = None
     lesson: Text | None = None
+    entry: EntryText | None = None
+    """Goes into the case library. The desk never sees it."""
 
 
 class AskManager(Form):

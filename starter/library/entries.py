@@ -1,16 +1,16 @@
 """What an entry of the case library may say, and who writes it (handbook 3.4)."""
 
-import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, Field, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 from sqlmodel import Session, col, delete, select
 
 from activities.keys import KeyRing
-from models.forms import Code, Private
+from models.complaint.forms import Record
+from models.forms import Code, Form, Private
+from models.library import EntryText, Short
 from models.people import Person, Role
 from models.tables import CaseRow, LibraryChangeRow, LibraryRow, LibraryWordRow, TaskRow
 from starter.customers import facts_of
@@ -24,33 +24,6 @@ SETTLED = "record"
 """Once a case owes this form, what solved it is known."""
 FRIDAY = 4
 WEEK = timedelta(days=7)
-
-
-def _clean(text: str) -> str:
-    """Without control characters, which no person types and not every database keeps."""
-    kept = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc").strip()
-    if not kept:
-        raise PydanticCustomError("string_too_short", "must not be empty")
-    return kept
-
-
-Short = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80), AfterValidator(_clean)]
-Long = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_clean)]
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20), AfterValidator(_clean)]
-
-
-class EntryText(Private):
-    """What an entry says. `for_meeting` puts it on the agenda of the next Friday meeting."""
-
-    title: Short
-    problem: Long
-    solution: Long
-    tags: Annotated[list[Tag], Field(max_length=8), AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = []
-    for_meeting: bool = False
-
-    @property
-    def texts(self) -> dict[str, Any]:
-        return self.model_dump(include={"title", "problem", "solution", "tags"})
 
 
 class NewEntry(EntryText):
@@ -69,6 +42,24 @@ class Removal(Private):
     """Why an entry goes."""
 
     reason: Short
+
+
+class Shelving:
+    """The library's side of a case's closing form: what it says of the case goes on the shelf with it, in one transaction."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    def handed_in(self, session: Session, case: CaseRow, form: Form, by: Person, now: datetime) -> Form:
+        """The desk gets the form without it. Invalid, Conflict as for `add`; nothing of the form is kept then."""
+        if not isinstance(form, Record) or form.entry is None:
+            return form
+        try:
+            add(session, now, self._keys, by, NewEntry(case=case.id, **dict(form.entry)))
+        except Invalid as invalid:
+            within = (error.model_copy(update={"field": f"entry.{error.field}"}) for error in invalid.errors)
+            raise Invalid(list(within)) from None
+        return form.model_copy(update={"entry": None})
 
 
 def add(session: Session, now: datetime, keys: KeyRing, by: Person, new: NewEntry) -> int:

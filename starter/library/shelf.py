@@ -12,10 +12,11 @@ from sqlalchemy import case as by_value
 from sqlmodel import and_, col, func, or_, select
 
 from models.forms import Code
+from models.library import Tag
 from models.tables import CaseRow, LibraryChangeRow, LibraryRow, LibraryWordRow
 from models.words import Language, say
 from starter.customers import facts_of
-from starter.library.entries import FRIDAY, MAY_READ, WEEK, Tag
+from starter.library.entries import FRIDAY, MAY_READ, WEEK
 from starter.library.words import (
     COMMON,
     HALF,
