@@ -8,20 +8,20 @@ Annotations here are evaluated when a route is made: no `from __future__ import 
 
 import asyncio
 import hashlib
+import re
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import HTMLResponse
 from pydantic import ValidationError
 
 from activities.keys import UnknownKey
 from models.complaint import COMPLAINT
 from models.complaint.forms import Assist
-from models.forms import Code
 from models.people import Person
 from models.tables import CaseRow, TaskRow
 from models.words import Language, choice, label, language_of, say
@@ -31,6 +31,7 @@ from starter.refusals import Busy, Full, Refused, field_errors
 from starter.shown import CaseView
 
 LONGEST = 8000
+PART = re.compile(r"[\w.:-]{1,160}", re.ASCII)
 SHOWN = ("content", "demand", "category", "goods", "purchased_on", "store")
 STYLE = """body{font:16px/1.6 system-ui,"PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif;max-width:40em;margin:0 auto;
 padding:1em;color:#222}h1{font-size:1.25em}dt{color:#666;font-size:.875em;margin-top:.75em}dd{margin:0;white-space:pre-wrap;
@@ -74,11 +75,16 @@ class Link:
 
     async def question(self) -> Question | None:
         """None where the link is nobody's, or nobody's any more."""
-        found = await asyncio.to_thread(self._owner)
+        found = await asyncio.to_thread(self._owner) if self._may_be_one else None
         if found is None:
             return None
         person, task = found
         return Question(person, task, await self._front.look(person, lambda views: views.case(self._case)))
+
+    @property
+    def _may_be_one(self) -> bool:
+        """Whether it looks like a link at all: what was cut off or garbled on its way asks the ledger nothing."""
+        return all(PART.fullmatch(part) for part in (self._case, self._task, self._mark))
 
     def _owner(self) -> tuple[Person, TaskRow] | None:
         with self._front.house.database.reading() as session:
@@ -161,8 +167,6 @@ class Page:
         )
 
 
-CaseId = Annotated[Code, Path()]
-Mark = Annotated[str, Path(pattern=r"^[\w.-]{1,160}$")]
 Said = Annotated[str | None, Header(alias="Accept-Language")]
 
 
@@ -170,16 +174,14 @@ def add_routes(router: APIRouter, front: Front) -> None:
     """The page behind the link. It asks for no name: the link says whose it is."""
 
     @router.get("/answer/{case}/{task}/{mark}", include_in_schema=False)
-    async def show_question(case: CaseId, task: Code, mark: Mark, language: Said = None) -> HTMLResponse:
+    async def show_question(case: str, task: str, mark: str, language: Said = None) -> HTMLResponse:
         page, question = Page(front, language_of(language)), await Link(front, case, task, mark).question()
         if question is None:
             return page.said("unknown", 404)
         return page.asked(question) if question.task.state == "open" else page.said(question.task.state)
 
     @router.post("/answer/{case}/{task}/{mark}", include_in_schema=False)
-    async def take_answer(
-        request: Request, case: CaseId, task: Code, mark: Mark, language: Said = None
-    ) -> HTMLResponse:
+    async def take_answer(request: Request, case: str, task: str, mark: str, language: Said = None) -> HTMLResponse:
         spoken = language_of(language)
         page, link = Page(front, spoken), Link(front, case, task, mark)
         question = await link.question()

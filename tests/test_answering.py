@@ -88,6 +88,9 @@ async def test_a_link_opens_nothing_else(office: Office):
         f"/answer/{case}/assist-2/{mark[:-1]}{'0' if mark[-1] != '0' else '1'}",
         f"/answer/{case}/assist-2/nobody.{'0' * 64}",
         "/answer/complaint-0000000000/assist/x",
+        f"/answer/{case}/assist-2/{mark}，谢谢",
+        f"/answer/{case}/assist-2/{'x' * 500}",
+        f"/answer/{case}/assist%002/{mark}",
     ):
         page = await opened(office, wrong)
         assert (page.status_code, "这个链接无效" in page.text) == (404, True), wrong

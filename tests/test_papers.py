@@ -1,11 +1,13 @@
 """What is printed: the record form says what the case holds, whole; the register has every complaint of its days."""
 
+import asyncio
 import io
 import json
 import re
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,12 +21,14 @@ from PIL import Image
 from activities.keys import COLUMN
 from models.complaint.facts import Customer
 from models.tables import ArchiveRow
+from starter.__main__ import app as kefu
 from starter.commands import papers as commands
 from starter.papers import doors, press
 from starter.papers.masks import masked
 from starter.papers.record import Print, Sheet
 from starter.refusals import Busy
 from starter.shown import CaseView
+from tests.conftest import KEYS
 from tests.office import DAY, HOUR, Office
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -409,6 +413,31 @@ async def test_a_long_register_is_sent_while_it_is_made(office: Office):
 
 
 # The commands
+
+
+async def test_the_command_prints_the_form(office: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """By number, into the file that is named, or into one that bears the number; masked where asked."""
+    case = await office.open(**FACTS)
+    settings = office.house.settings
+    monkeypatch.setenv("KEFU_DATA", str(settings.data))
+    monkeypatch.setenv("KEFU_KEYS", KEYS)
+    if settings.database_url:
+        monkeypatch.setenv("KEFU_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.chdir(tmp_path)
+    number, customer = office.case(case).number, FACTS["customer"]["name"]
+
+    def printed_by(*more: str) -> None:
+        kefu(["record", number, "--as", "lin", *more], standalone_mode=False)
+
+    await asyncio.to_thread(printed_by)
+    [whole] = await asyncio.to_thread(lambda: list(tmp_path.glob("*.pdf")))
+    assert number in whole.name
+    await asyncio.to_thread(printed_by, "--masked", "-o", "masked.pdf")
+    assert customer in text_of(whole.read_bytes())
+    masked = text_of((tmp_path / "masked.pdf").read_bytes())
+    assert (customer in masked, squeezed(number) in masked) == (False, True)
+    with pytest.raises(SystemExit, match="没有"):
+        await asyncio.to_thread(kefu, ["record", "OA-none", "--as", "lin"], standalone_mode=False)
 
 
 def test_files_are_written_whole_and_for_their_owner_only(tmp_path: Any, capsys: pytest.CaptureFixture[str]):
