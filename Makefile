@@ -1,5 +1,5 @@
 # make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test test-postgres chaos fuzz members months visits lint record lock clean
+.PHONY: demo test test-postgres chaos fuzz complaints members months visits lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,6 +28,10 @@ visits: $(READY)
 DATA ?= orders.csv
 months: $(READY)
 	$(BIN)/python -m tests.months $(DATA)
+
+# Real complaints (case,received_at,first_step_at,last_step_at,text) as live cases under kills, then as history: make complaints DATA=complaints.csv
+complaints: $(READY)
+	$(BIN)/python -m tests.real_complaints $(DATA)
 
 # A chain goes live with half a million members: nobody hears anything of them, and what it takes: make members MEMBERS=50000
 members: $(READY)
