@@ -37,6 +37,7 @@ from starter.members.audits import Audits
 from starter.members.receipts import Receipts
 from starter.members.watching import SourceWatch
 from starter.organisation import posts
+from starter.organisation.returning import Returning
 from starter.organisation.staffing import Staffing
 from starter.post.wording import spoken
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
@@ -105,7 +106,8 @@ class Front:
     def watches(self) -> list[Watch]:
         """Who looks round beside the watchdog and the reconciler."""
         staffing = Staffing(self.house.database, self.house.people, self._clock)
-        return [self.keeper, self.rounds, SourceWatch(self.house, self._clock), staffing]
+        returning = Returning(self.house.database, self.house.people, self.submissions, PROCESSES, self._clock)
+        return [self.keeper, self.rounds, SourceWatch(self.house, self._clock), staffing, returning]
 
     @property
     def expiry_lists(self) -> Lists:

@@ -1,5 +1,6 @@
 """The organisation as data (handbook 1.2, E36, E37): read whole or not at all, changed in the open, and found at every instant."""
 
+import asyncio
 import base64
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -409,6 +410,39 @@ async def test_an_absence_hands_over_all_open_tasks_in_one_act_and_back_on_retur
     }
     assert office.tasks(others)["reply"].owner == "chen", "hers stay hers"
     assert office.tasks(await office.open())["reply"].owner == "lin"
+
+
+async def test_what_was_handed_over_goes_back_when_the_absence_is_over(office: Office):
+    """Nobody need think of it; what the deputy has done or given on stays, and a second look finds nothing. Not before, and not while he is away again."""
+    done, given_on, still = [await office.open() for _ in range(3)]
+    since, back = office.now(), office.now() + 5 * HOUR
+    again = back + 10 * HOUR
+    absences = [{"person": "lin", "since": since.isoformat(), "until": back.isoformat(), "deputy": "chen"}]
+    absences += [{"person": "lin", "since": again.isoformat(), "until": (again + HOUR).isoformat(), "deputy": "chen"}]
+    async with office.api("wang") as wang:
+        for absence in absences:
+            assert (await wang.post("/api/organisation/absences", json=absence)).status_code == 201
+        given = await wang.post("/api/organisation/absences/lin/hand-over", json={"note": "林晓请假"})
+        assert len(given.json()) == 9
+    for case in (done, given_on, still):
+        await office.relay.deliver(case)
+    await office.hand_in(done, "reply", by="chen", content="代为回复")
+    await office.hand_in(given_on, "reassign", by="wang", task="reply", person="zhao", reason="赵更熟悉")
+    [returning] = [watch for watch in office.front.watches if watch.name == "returning"]
+    assert await asyncio.to_thread(returning.round) == 0, "he is still away"
+    await office.pass_time(6 * HOUR)
+    assert await asyncio.to_thread(returning.round) == 7
+    assert await asyncio.to_thread(returning.round) == 0
+    for case in (done, given_on, still):
+        await office.relay.deliver(case)
+
+    def owners(case: str) -> dict[str, str]:
+        return {key: row.owner for key, row in office.tasks(case).items() if not row.by_itself}
+
+    assert owners(still) == {"reply": "lin", "solution": "lin", "callback": "lin"}
+    assert owners(done) == {"reply": "chen", "solution": "lin", "callback": "lin"}
+    assert owners(given_on) == {"reply": "zhao", "solution": "lin", "callback": "lin"}
+    assert "assigned/solution" in office.heard(still, "lin")
 
 
 def test_every_version_is_turned_over_to_a_new_key(house: House):
