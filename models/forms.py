@@ -111,6 +111,10 @@ class Form(Private):
         """What cannot be so at this instant (UTC). Whether the case may take the form is for its desk to say."""
         return []
 
+    def filed(self) -> Self:
+        """What its case keeps of it."""
+        return self
+
     def unfit(self, promises: Any) -> list[FieldError]:
         """What the promises and terms that the case was opened under have against it."""
         return []

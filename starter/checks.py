@@ -10,11 +10,10 @@ from models.forms import FieldError, Form
 from models.organisation import Who
 from models.people import Person, Role
 from models.tables import CaseRow, NoticeRow, SubmissionRow, TaskRow
-from models.tasks import OPENING, Process
+from models.tasks import Process
 from starter.refusals import Conflict, Forbidden, Invalid
 
-OWES = ("query", "complaint")
-"""Kinds of which the customer is owed something, the more the later in line."""
+ANSWERS = {"reply", "agreed_reply"}
 
 
 def check(
@@ -73,7 +72,7 @@ def _unfit_other(session: Session, case: CaseRow, form: Form) -> list[FieldError
         return [FieldError(field="of", code="no_such_other_case", values={"case": named})]
     if other.state != "open":
         return [FieldError(field="of", code="other_case_closed", values={"case": named})]
-    if _owes(session, other) < _owes(session, case):
+    if _owes_less(session, other, case):
         return [FieldError(field="of", code="other_case_owes_less", values={"case": named})]
     on_their_way = select(SubmissionRow).where(SubmissionRow.form == form.form, SubmissionRow.state == "pending")
     for row in session.exec(on_their_way):
@@ -82,16 +81,17 @@ def _unfit_other(session: Session, case: CaseRow, form: Form) -> list[FieldError
     return []
 
 
-def _owes(session: Session, case: CaseRow) -> int:
-    """How much is owed to the customer of such a case, by what it is taken for now (5.2 E31)."""
-    kind, before = "", ""
-    taken = select(SubmissionRow).where(SubmissionRow.case_id == case.id, SubmissionRow.state != "refused")
-    for row in session.exec(taken.order_by(col(SubmissionRow.recorded_at))):
-        if row.form == OPENING or row.form == "reclassify":
-            kind, before = row.outline.get("kind", ""), kind
-        elif row.form == "sign_off" and kind == "junk" and not row.outline["approved"]:
-            kind = before
-    return OWES.index(kind) + 1 if kind in OWES else 0
+def _owes_less(session: Session, other: CaseRow, case: CaseRow) -> bool:
+    """Whether something this customer is owed would be owed by nobody there: a callback, a proposal, an answer (5.2 E27)."""
+    ours, theirs = _owed(session, case, "open"), _owed(session, other, "open")
+    if "callback" in ours:
+        made = theirs | _owed(session, other, "done")
+        return "callback" not in theirs or ("solution" in ours and "solution" not in made)
+    return bool(ours & ANSWERS) and not theirs & {*ANSWERS, "callback"}
+
+
+def _owed(session: Session, case: CaseRow, state: str) -> set[str]:
+    return set(session.exec(select(TaskRow.form).where(TaskRow.case_id == case.id, TaskRow.state == state)))
 
 
 def _may_acknowledge(session: Session, case: CaseRow, form: Acknowledge, by: Person) -> bool:

@@ -212,7 +212,8 @@ class Submissions:
         room = self.rooms.get(process.name)
         taken = room.handed_in(session, case, form, by, now) if room else form
         recorded_at = max(now, case.last_instant + timedelta.resolution)
-        row = self._add(session, case, form.form, taken, body, by, key, task, recorded_at, now)
+        kept = _canonical(form.filed())
+        row = self._add(session, case, form.form, taken, body, by, key, task, recorded_at, now, kept)
         customers.note(session, self._keys, case.id, json.loads(body))
         return _receipt(row, True, self._lease(session, case, holder, now))
 
@@ -292,6 +293,7 @@ class Submissions:
         task: str | None,
         recorded_at: datetime,
         now: datetime,
+        kept: bytes | None = None,
     ) -> SubmissionRow:
         submission = key or secrets.token_hex(13)
         case.last_instant, case.keys = recorded_at, self._keys.noted(case.keys)
@@ -303,7 +305,7 @@ class Submissions:
             by=by.id,
             role=by.role,
             recorded_at=recorded_at,
-            sealed=self._keys.seal(body, COLUMN, f"submission/{submission}"),
+            sealed=self._keys.seal(kept or body, COLUMN, f"submission/{submission}"),
             outline=content.model_dump(mode="json", exclude_none=True),
             digest=self._keys.digest(body),
             next_try_at=now,

@@ -22,7 +22,7 @@ from models.policy import SHIPPED
 from tests.fire import reference
 from tests.fire.plan import STORES, Step
 from tests.fire.senders import Journal, Sender
-from tests.fire.site import Site, until
+from tests.fire.site import Site, as_stored, until
 
 DAYS = timedelta(days=3)
 ANSWERED = 11
@@ -115,7 +115,7 @@ async def imported(site: Site, file: Path, *more: str) -> float:
 
 async def killed(site: Site, complaints: int) -> None:
     for part, share in KILLS:
-        await until(lambda wanted=share * complaints: count(site, OPENED) >= wanted, WITHIN)  # type: ignore[misc]
+        assert await until(lambda wanted=share * complaints: count(site, OPENED) >= wanted, WITHIN)  # type: ignore[misc]
         await site.kill(part)
         say(f"  killed: {part}")
 
@@ -123,7 +123,7 @@ async def killed(site: Site, complaints: int) -> None:
 async def answered(site: Site, sender: Sender, rows: list[dict[str, str]]) -> None:
     for row in rows:
         number = row["form_no"]
-        await until(lambda number=number: count(site, NUMBERED, number) == 1, WITHIN)  # type: ignore[misc]
+        assert await until(lambda number=number: count(site, NUMBERED, number) == 1, WITHIN)  # type: ignore[misc]
         [(case,)] = site.ask("select id from cases where number = ?", number)
         for nth, (form, body) in enumerate(STEPS):
             await sender.hand_in(case, number, f"{number}.{nth}", Step(0, "wang", form, body))
@@ -137,7 +137,7 @@ def content(site: Site) -> bool:
 
 FIRED = """
     select c.number, d.task from deadlines d join cases c on c.id = d.case_id
-    where c.process = 'complaint' and d.task in ('reply', 'solution') and d.after_seconds >= 0 and d.fired_at is not null
+    where c.process = 'complaint' and d.task in ('reply', 'solution') and d.after_seconds >= 0 and d.fired_at is not null and d.planned_at < ?
 """
 ANSWERS = """
     select c.number, s.form, s.recorded_at from submissions s join cases c on c.id = s.case_id
@@ -167,10 +167,10 @@ async def as_live(base: Path, complaints: list[Complaint]) -> bool:
             sender, some = Sender(http, journal), rows[::ANSWERED]
             hands = (answered(site, sender, some[nth::HANDS]) for nth in range(HANDS))
             seconds, *_ = await asyncio.gather(imported(site, file), killed(site, len(rows)), *hands)
+        at_rest = datetime.now(UTC)
         drained = await site.drained(WITHIN)
         say(f"  imported in {seconds:.0f} s, at rest after {monotonic() - begin:.0f} s")
-        at_rest = datetime.now(UTC)
-        fired, archived = Counter(site.ask(FIRED)), "cases where state = 'archived'"
+        fired, archived = Counter(site.ask(FIRED, as_stored(at_rest))), "cases where state = 'archived'"
         must = demanded(site, rows, at_rest)
         say(f"  {count(site, 'submissions')} submissions decided, {count(site, archived)} archived")
         say(

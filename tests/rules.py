@@ -362,6 +362,10 @@ class Matter:
 
     def after_amend(self, said: dict[str, Any], at: datetime) -> None:
         self.reachable |= "customer" in said
+        if self.reachable and (lacking := self.open("supplement")):
+            self.tasks.remove(*lacking)
+            if self.stage == "incomplete":
+                self.stores_is_complete(at)
 
     def after_decision(self, said: dict[str, Any], at: datetime) -> None:
         if said["verdict"] == "reject":

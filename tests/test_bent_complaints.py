@@ -453,18 +453,20 @@ async def test_e27_a_duplicate_names_an_open_case(office: Office, of: str, code:
     assert [error.code for error in refused.value.errors] == [code]
 
 
-async def test_e27_what_was_agreed_with_the_customer_goes_on_in_the_other(office: Office):
-    """E27 (c): the promised time is owed there, the sooner of two; nothing that the customer was told is lost."""
+@pytest.mark.parametrize("waited", [0, 31])
+async def test_e27_what_was_agreed_with_the_customer_goes_on_in_the_other(office: Office, waited: int):
+    """E27 (c): the promised time is owed there, late or not; nothing that the customer was told is lost."""
     case, other = await office.open(), await office.open()
     await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
     agreed = office.now() + 30 * HOUR
     await office.hand_in(case, "agreement", reply_at=agreed.isoformat())
+    await office.pass_time(waited * HOUR)
     await office.hand_in(case, "duplicate", of=other)
     await office.relay.deliver(other)
     assert office.tasks(other)["agreed_reply"].due_at == agreed
-    await office.pass_time(31 * HOUR)
-    assert "overdue/agreed_reply" in office.heard(other, "wang")
-    assert "overdue/agreed_reply" not in office.heard(case, "wang")
+    await office.pass_time((31 - waited) * HOUR)
+    assert office.heard(other, "wang").count("overdue/agreed_reply") == 1
+    assert office.heard(case, "wang").count("overdue/agreed_reply") == (1 if waited else 0)
 
 
 async def test_e27_a_complaint_is_no_duplicate_of_what_is_owed_less(office: Office):
@@ -477,6 +479,14 @@ async def test_e27_a_complaint_is_no_duplicate_of_what_is_owed_less(office: Offi
         return [(error.field, error.code) for error in invalid.value.errors]
 
     assert refused(query) == [("of", "other_case_owes_less")]
+    theirs = await of_a_store(office)
+    assert refused(theirs) == [("of", "other_case_owes_less")], (
+        "of a store that has answered itself only the callback is owed"
+    )
+    closing = await office.open()
+    await office.walk(closing, until="callback")
+    assert refused(closing) == [("of", "other_case_owes_less")], "nobody will call there any more"
+    await office.hand_in(theirs, "duplicate", of=case)
     for kind in ("praise", "junk"):
         await office.hand_in(other, "reclassify", kind=kind, reason="看错了")
         assert refused(other) == [("of", "other_case_owes_less")]
@@ -750,6 +760,17 @@ async def test_e29_dissatisfied_becomes_headquarters_with_fresh_clocks(office: O
     assert office.case(case).state == "archived"
 
 
+async def test_e29_an_authority_that_comes_in_while_the_opinion_is_awaited_is_answered(office: Office):
+    """E29, E44: the customer's part is over, and what others wait for holds, in whatever order it comes and goes."""
+    case = await of_a_store(office, handling={"supervisor_opinion": None})
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=4)
+    await office.hand_in(case, "refer", body="12315", reference="1", due_at=(office.now() + DAY).isoformat())
+    await office.hand_in(case, "opinion", by="qian", content="同意")
+    assert (office.case(case).state, office.open_tasks(case)) == ("open", {"external_reply"})
+    await office.hand_in(case, "external_reply", content="已回函")
+    assert office.case(case).state == "archived"
+
+
 async def test_e29_a_dissatisfied_customer_waits_for_nobodys_opinion(office: Office):
     """E29: the manager hears at once, and headquarters' clocks begin; the supervisor's word is owed all the same, to the end."""
     case = await of_a_store(office, handling={"supervisor_opinion": None})
@@ -766,7 +787,8 @@ async def test_e29_help_is_not_held_up_by_what_the_store_still_owes(office: Offi
     """E28, E29: neither how the customer is reached nor the supervisor's word; both are owed beside."""
     case = await of_a_store(office, handling={"help_wanted": True, "supervisor_opinion": None}, customer={})
     assert office.open_tasks(case) == {"opinion", "supplement", "reply", "solution", "callback"}
-    await office.hand_in(case, "supplement", by="oa-sh01", customer={"phone": "13800000001"})
+    await office.hand_in(case, "amend", by="oa-sh01", customer={"phone": "13800000001"})
+    assert "supplement" not in office.open_tasks(case), "it is known now"
     await office.walk(case)
     assert office.open_tasks(case) == {"opinion"}
 

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlmodel import select
 
+from models.complaint.forms import Record
 from models.tables import LibraryRow, LibraryWordRow, SubmissionRow
 from settings import House
 from starter.__main__ import app as kefu
@@ -144,8 +145,9 @@ async def test_the_closing_form_brings_the_entry_along(office: Office):
         assert (entry["title"], entry["author"], entry["case"]) == (ENTRY["title"], "lin", case)
         shown = (await lin.get(f"/api/cases/{case}")).json()
     [closing] = [done for done in shown["timeline"] if done.get("task") == "record" and done["kind"] == "done"]
-    assert closing["content"]["entry"]["title"] == ENTRY["title"]
+    assert closing["content"] == {"finding": "染色牢度不足"}, "an entry that is removed later is left nowhere"
     assert "entry" not in office.rows(SubmissionRow, case, SubmissionRow.recorded_at)[-1].outline
+    assert "褪色" not in Record.model_validate({"finding": "x", "entry": ENTRY}).model_dump_json()
 
 
 async def test_a_closing_form_whose_case_has_an_entry_brings_no_second(office: Office):
@@ -156,6 +158,15 @@ async def test_a_closing_form_whose_case_has_an_entry_brings_no_second(office: O
         again = await lin.post(f"/api/cases/complaint/{case}/record", json={"finding": "工艺", "entry": ENTRY})
     assert (again.status_code, again.json()["code"]) == (409, "in_library_already")
     assert office.open_tasks(case) == {"record"}
+
+
+async def test_a_closing_form_that_is_not_taken_adds_nothing(office: Office):
+    case = await office.open()
+    await office.walk(case)
+    async with office.api("lin") as lin:
+        late = await lin.post(f"/api/cases/complaint/{case}/record", json={"finding": "工艺", "entry": ENTRY})
+        assert (late.status_code, late.json()["code"]) == (409, "case_closed")
+        assert (await lin.get("/api/library")).json()["items"] == []
 
 
 @pytest.mark.parametrize("actor", ["oa-sh01", "sun", "admin"])

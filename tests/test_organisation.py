@@ -417,11 +417,12 @@ async def test_what_was_handed_over_goes_back_when_the_absence_is_over(office: O
     done, given_on, still = [await office.open() for _ in range(3)]
     since, back = office.now(), office.now() + 5 * HOUR
     again = back + 10 * HOUR
-    absences = [{"person": "lin", "since": since.isoformat(), "until": back.isoformat(), "deputy": "chen"}]
-    absences += [{"person": "lin", "since": again.isoformat(), "until": (again + HOUR).isoformat(), "deputy": "chen"}]
+    shanghai = office.house.calendar
+    spans = ((since, back), (again, again + HOUR))
     async with office.api("wang") as wang:
-        for absence in absences:
-            assert (await wang.post("/api/organisation/absences", json=absence)).status_code == 201
+        for begin, end in spans:
+            absence = {"person": "lin", "since": begin.astimezone(shanghai).isoformat(), "until": end.isoformat()}
+            assert (await wang.post("/api/organisation/absences", json=absence | {"deputy": "chen"})).status_code == 201
         given = await wang.post("/api/organisation/absences/lin/hand-over", json={"note": "林晓请假"})
         assert len(given.json()) == 9
     for case in (done, given_on, still):
@@ -443,6 +444,37 @@ async def test_what_was_handed_over_goes_back_when_the_absence_is_over(office: O
     assert owners(done) == {"reply": "chen", "solution": "lin", "callback": "lin"}
     assert owners(given_on) == {"reply": "zhao", "solution": "lin", "callback": "lin"}
     assert "assigned/solution" in office.heard(still, "lin")
+
+
+async def test_an_absence_that_is_ended_the_day_it_began_gives_back_and_another_hands_over_again(office: Office):
+    """Whatever offset its begin was typed with. A task that its owner may not have any more stays, and holds up no other."""
+    case, others = await office.open(), await office.open(by="oa-gz01", store="GZ01")
+    local = office.now().astimezone(office.house.calendar).isoformat()
+    until = (office.now() + 5 * DAY).isoformat()
+    [returning] = [watch for watch in office.front.watches if watch.name == "returning"]
+    async with office.api("wang") as wang:
+
+        async def away(person: str) -> None:
+            absence = {"person": person, "since": local, "until": until, "deputy": "zhao"}
+            assert (await wang.post("/api/organisation/absences", json=absence)).status_code == 201
+            path = f"/api/organisation/absences/{person}/hand-over"
+            assert len((await wang.post(path, json={"note": "临时有事"})).json()) == 3
+
+        for person in ("lin", "chen"):
+            await away(person)
+        for one in (case, others):
+            await office.relay.deliver(one)
+        await office.pass_time(HOUR)
+        for person in ("lin", "chen"):
+            assert (await wang.post(f"/api/organisation/absences/{person}/end")).status_code == 200
+        office.organise(chen={"role": "director"})
+        assert await asyncio.to_thread(returning.round) == 3
+        await office.relay.deliver(case)
+        assert office.tasks(case)["reply"].owner == "lin"
+        assert office.tasks(others)["reply"].owner == "zhao"
+        await office.pass_time(HOUR)
+        local = office.now().astimezone(office.house.calendar).isoformat()
+        await away("lin")
 
 
 def test_every_version_is_turned_over_to_a_new_key(house: House):

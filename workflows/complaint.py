@@ -237,9 +237,8 @@ class ComplaintWorkflow(Desk):
 
     async def answered(self, *forms: type[Form]) -> None:
         """All that is still owed of these forms."""
-        for form in forms:
-            while waiting := self.open(form):
-                await waiting[0]
+        while waiting := [owed for form in forms for owed in self.open(form)]:
+            await waiting[0]
 
     @property
     def can_be_reached(self) -> bool:
@@ -279,6 +278,8 @@ class ComplaintWorkflow(Desk):
             case Amend(severity=severity):
                 if self.edition >= THIRD:
                     self.amendments.append(form)
+                if self.edition >= FOURTH and self.can_be_reached:
+                    self.met(*self.open(Supplement))
                 self.note("amended")
                 if severity == "major" and not self.case.is_major:
                     self.tell(Role.MANAGER, "major")
@@ -399,7 +400,7 @@ class ComplaintWorkflow(Desk):
 
     @property
     def outliving(self) -> tuple[type[Form], ...]:
-        """What is owed on, whatever becomes of the complaint: an answer to an authority, the supervisor's word on a store."""
+        """What is owed on when the customer's part is over: an answer to an authority, the supervisor's word on a store."""
         if self.edition < THIRD:
             return ()
         return OUTSIDE if self.edition < FOURTH else (*OUTSIDE, Opinion)

@@ -2,14 +2,22 @@
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    WrapSerializer,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from models.complaint.facts import Channel, Customer, Department, Goods, Kind, Reached, Remedy, Severity, Span, Yuan
-from models.forms import Bundle, Code, FieldError, Form, Instant, Private, Text
+from models.forms import LEDGER, Bundle, Code, FieldError, Form, Instant, Private, Text
 from models.library import EntryText
 from models.people import Role
 
@@ -150,14 +158,21 @@ class Callback(Form):
         return satisfaction
 
 
+def _in_ledger_alone(entry: Any, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+    return write(entry) if info.context == LEDGER else None
+
+
 class Record(Form):
     """《顾客投诉意见处理表》 (CS department): what was found, who is responsible, what is learnt; and what others may learn (3.4)."""
 
     finding: Text
     responsible: Text | None = None
     lesson: Text | None = None
-    entry: EntryText | None = None
-    """Goes into the case library. The desk never sees it."""
+    entry: Annotated[EntryText | None, WrapSerializer(_in_ledger_alone)] = None
+    """Goes into the case library, and is kept there alone: the desk never sees it."""
+
+    def filed(self) -> Self:
+        return self.model_copy(update={"entry": None})
 
 
 class AskManager(Form):

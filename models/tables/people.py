@@ -30,7 +30,7 @@ class HandOverRow(SQLModel, table=True):
     __tablename__ = "hand_overs"
 
     absence: str = Field(primary_key=True)
-    """Whose, and since when: `lin/2026-11-23T01:00:00+00:00`."""
+    """Whose, and since when, UTC: `lin/2026-11-23T01:00:00+00:00`."""
     case_id: str = Field(primary_key=True, foreign_key="cases.id")
     task: str = Field(primary_key=True)
     deputy: str

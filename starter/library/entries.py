@@ -51,15 +51,18 @@ class Shelving:
         self._keys = keys
 
     def handed_in(self, session: Session, case: CaseRow, form: Form, by: Person, now: datetime) -> Form:
-        """The desk gets the form without it. Invalid, Conflict as for `add`; nothing of the form is kept then."""
+        """The desk gets the form without it, and has something against it where the case owes none (any more): then the shelf
+        gets nothing either. Invalid, Conflict as for `add`; nothing of the form is kept then."""
         if not isinstance(form, Record) or form.entry is None:
             return form
+        if _is_closed(session, case):
+            return form.filed()
         try:
             add(session, now, self._keys, by, NewEntry(case=case.id, **dict(form.entry)))
         except Invalid as invalid:
             within = (error.model_copy(update={"field": f"entry.{error.field}"}) for error in invalid.errors)
             raise Invalid(list(within)) from None
-        return form.model_copy(update={"entry": None})
+        return form.filed()
 
 
 def add(session: Session, now: datetime, keys: KeyRing, by: Person, new: NewEntry) -> int:
@@ -142,6 +145,12 @@ def _changed(session: Session, entry: LibraryRow, now: datetime, by: Person, wha
 def _is_settled(session: Session, case: CaseRow) -> bool:
     owed = select(TaskRow.key).where(TaskRow.case_id == case.id, TaskRow.form == SETTLED, TaskRow.state != "withdrawn")
     return session.exec(owed).first() is not None
+
+
+def _is_closed(session: Session, case: CaseRow) -> bool:
+    """Whether its closing form is there, or no longer wanted."""
+    states = set(session.exec(select(TaskRow.state).where(TaskRow.case_id == case.id, TaskRow.form == SETTLED)))
+    return case.state != "open" or (bool(states) and "open" not in states)
 
 
 def _check_role(by: Person) -> None:

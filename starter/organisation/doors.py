@@ -166,7 +166,9 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
             kept = [one for one in document["absences"] if not _holds(one, person, now)]
             if len(kept) == len(document["absences"]):
                 raise NotFound("not_away", person=front.house.people.name(person))
-            past = [one for one in document["absences"] if one not in kept and one["since"] < now.isoformat()]
+            past = [
+                one for one in document["absences"] if one not in kept and datetime.fromisoformat(one["since"]) < now
+            ]
             document["absences"] = kept + [{**one, "until": now.isoformat()} for one in past]
             return document
 

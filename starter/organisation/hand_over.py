@@ -1,10 +1,11 @@
 """An absence hands a person's open tasks over to who stands in for him, in one act; and back on his return. Clocks run on."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
+from activities.ledger import locked
 from models.acts import Reassign
 from models.duty import Absence
 from models.organisation import Directory, Wanted
@@ -38,7 +39,8 @@ def absence_of(directory: Directory, person: str, at: datetime) -> Absence:
 
 
 def key_of(absence: Absence) -> str:
-    return f"{absence.person}/{absence.since.isoformat()}"
+    """The same, in whatever offset its begin is written."""
+    return f"{absence.person}/{absence.since.astimezone(UTC).isoformat()}"
 
 
 def listed(session: Session, directory: Directory, absence: Absence, at: datetime) -> list[Handed]:
@@ -88,13 +90,13 @@ def hand_over(
     _check(by)
     given = []
     for item in listed(session, directory, absence, max(now, absence.since)):
-        if item.handed_over or item.owner != absence.person:
+        if (item.handed_over and not item.returned) or item.owner != absence.person:
             continue
         if item.deputy == absence.person:
             raise Conflict("nobody_stands_in", person=directory.name(absence.person))
         form = Reassign(task=item.task, person=item.deputy, reason=note)
         submissions.add_in(session, processes[item.process], item.case, form, by)
-        session.add(
+        session.merge(
             HandOverRow(
                 absence=key_of(absence), case_id=item.case, task=item.task, deputy=item.deputy, at=now, by=by.id
             )
@@ -115,16 +117,35 @@ def give_back(
 ) -> list[Handed]:
     """What is still open and still with the deputy goes back."""
     _check(by)
-    returned = []
-    for item in listed(session, directory, absence, now):
-        if not item.handed_over or item.returned or item.owner != item.deputy:
-            continue
-        form = Reassign(task=item.task, person=absence.person, reason=note)
-        submissions.add_in(session, processes[item.process], item.case, form, by)
-        row = session.get_one(HandOverRow, (key_of(absence), item.case, item.task))
-        row.returned_at = now
-        returned.append(item.model_copy(update={"returned": True}))
-    return returned
+    given = (item for item in listed(session, directory, absence, now) if item.handed_over)
+    return [
+        item.model_copy(update={"returned": True})
+        for item in given
+        if back(session, submissions, processes, (key_of(absence), item.case, item.task), by, note, now)
+    ]
+
+
+def back(
+    session: Session,
+    submissions: Submissions,
+    processes: dict[str, Process],
+    handed: tuple[str, str, str],
+    by: Person,
+    note: str,
+    now: datetime,
+) -> bool:
+    """Give a task back to whom it was handed over for, once, if it is open and its deputy still has it. Refused where he may
+    not have it any more."""
+    absence, case_id, key = handed
+    case = locked(session, case_id)
+    row = session.get_one(HandOverRow, handed, populate_existing=True)
+    task = session.get_one(TaskRow, (case_id, key), populate_existing=True)
+    if row.returned_at or task.state != "open" or task.owner != row.deputy:
+        return False
+    form = Reassign(task=key, person=absence.partition("/")[0], reason=note)
+    submissions.add_in(session, processes[case.process], case_id, form, by)
+    row.returned_at = now
+    return True
 
 
 def _stands_in(directory: Directory, absence: Absence, case: CaseRow, at: datetime) -> str:

@@ -8,13 +8,13 @@ from sqlmodel import and_, col, select
 
 from activities.database import Database, once_more
 from activities.people import Organisation
-from models.duty import Absence
 from models.organisation import Directory
 from models.people import Person, Role
 from models.tables import HandOverRow, TaskRow
 from models.tasks import Process
 from models.words import say
-from starter.organisation.hand_over import give_back, key_of
+from starter.organisation.hand_over import back, key_of
+from starter.refusals import Refused
 from starter.submissions import Submissions
 
 log = structlog.get_logger()
@@ -43,40 +43,45 @@ class Returning:
     def round(self) -> int:
         """Returns how many tasks went back."""
         now, directory = self._clock(), self._people.now
-        over = {key_of(absence): absence for absence in directory.absences if _is_back(directory, absence, now)}
+        of_task = and_(col(TaskRow.case_id) == col(HandOverRow.case_id), col(TaskRow.key) == col(HandOverRow.task))
         with_deputies = (
-            select(HandOverRow.absence, HandOverRow.by)
-            .join(
-                TaskRow,
-                and_(col(TaskRow.case_id) == col(HandOverRow.case_id), col(TaskRow.key) == col(HandOverRow.task)),
-            )
-            .where(col(HandOverRow.absence).in_(over), col(HandOverRow.returned_at).is_(None))
+            select(HandOverRow.absence, HandOverRow.case_id, HandOverRow.task, HandOverRow.by)
+            .join(TaskRow, of_task)
+            .where(col(HandOverRow.returned_at).is_(None))
             .where(TaskRow.state == "open", col(TaskRow.owner) == col(HandOverRow.deputy))
         )
         with self._database.reading() as session:
-            found = dict(session.exec(with_deputies).all())
-        return sum(self._give_back(directory, over[key], by, now) for key, by in sorted(found.items()))
+            found = session.exec(with_deputies).all()
+        mine = [((absence, case, task), by) for absence, case, task, by in found if _is_over(directory, absence, now)]
+        return sum(self._give_back(directory, handed, by) for handed, by in mine)
+
+    def _give_back(self, directory: Directory, handed: tuple[str, str, str], by: str) -> bool:
+        """One that cannot go back, to somebody with another role now, stays where it is and holds up no other."""
+        absence, case, task = handed
+        manager = _manager(directory, by)
+        try:
+            if manager is None or not self._written(handed, manager):
+                return False
+        except Refused as refused:
+            log.warning("organisation.not_given_back", case=case, task=task, code=refused.code)
+            return False
+        log.info("organisation.given_back", case=case, task=task, absence=absence)
+        return True
 
     @once_more
-    def _give_back(self, directory: Directory, absence: Absence, by: str, now: datetime) -> int:
-        manager = _manager(directory, by)
-        if manager is None:
-            return 0
+    def _written(self, handed: tuple[str, str, str], manager: Person) -> bool:
+        note = say("hand_over", "absence_over", "zh")
         with self._database.writing() as session:
-            note = say("hand_over", "absence_over", "zh")
-            returned = give_back(
-                session, self._submissions, self._processes, directory, absence, manager, note, self._clock()
-            )
-        log.info("organisation.given_back", person=absence.person, tasks=len(returned))
-        return len(returned)
+            return back(session, self._submissions, self._processes, handed, manager, note, self._clock())
 
 
-def _is_back(directory: Directory, absence: Absence, now: datetime) -> bool:
-    """The absence is over, and no other one has begun."""
-    away = (
-        other for other in directory.absences if other.person == absence.person and other.since <= now < other.until
-    )
-    return absence.until <= now and next(away, None) is None
+def _is_over(directory: Directory, handed: str, now: datetime) -> bool:
+    """The absence is over, or was called off, and no other one has begun."""
+    person = handed.partition("/")[0]
+    absences = [absence for absence in directory.absences if absence.person == person]
+    for_it = (absence for absence in absences if key_of(absence) == handed)
+    is_away = any(absence.since <= now < absence.until for absence in absences)
+    return not is_away and all(absence.until <= now for absence in for_it)
 
 
 def _manager(directory: Directory, by: str) -> Person | None:
