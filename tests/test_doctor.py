@@ -1,17 +1,22 @@
 """`kefu doctor` finds what is planted, and nothing where nothing is wrong."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlmodel import Session, col, select
+from structlog.testing import capture_logs
 
+import worker
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, DeliveryRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
 from starter.commands.care import _lateness
+from starter.watching import reconciler
 from starter.watching.doctor import Examination, examine
 from starter.watching.lateness import Spread
+from tests.bad_release import BadRelease
 from tests.office import DAY, HOUR, Office, connected, eventually
 
 
@@ -169,6 +174,44 @@ async def test_a_run_that_is_gone_and_one_that_lingers(day: Day):
     await eventually(listed)
     assert await day.found() == [("run_ended", day.late)]
     assert await day.found() == [("run_ended", day.late)], "it changes nothing"
+
+
+async def test_a_run_whose_code_fails_and_one_that_nobody_works_for(day: Day, monkeypatch: pytest.MonkeyPatch):
+    office = day.office
+    broken = await office.open(received_by="run")
+    await office.worker_leaves()
+    bad = worker.build(office.client, office.ledger, task_queue=office.task_queue, workflows=[BadRelease])
+    async with bad:
+        assert await day.found() == [("run_silent", broken)], "the others go on under the bad release"
+        assert await office.front.reconciler.round(everything=True) == [], "which is no alarm yet"
+    monkeypatch.setattr(reconciler, "ANSWER_WITHIN", timedelta(seconds=1))
+    opened = [day.late, day.answered, day.moved, broken]
+    assert sorted(await day.found()) == sorted(("run_silent", case) for case in opened)
+    monkeypatch.setattr(reconciler, "SAMPLE", 3)
+    found = (await day.examined()).faults
+    assert [fault.kind for fault in found] == ["run_silent"] * 4, "three that were asked"
+    assert (found[-1].case, found[-1].data) == (None, {"not_asked": 1}), (
+        "nobody is at work: the rest would be silent too"
+    )
+
+
+async def test_a_run_that_was_busy_for_a_moment_is_no_fault(day: Day, monkeypatch: pytest.MonkeyPatch):
+    """Asked while nobody is at work, and again when somebody is."""
+    office, unanswered = day.office, asyncio.Event()
+
+    def heard(_logger: Any, _method: str, line: Any) -> Any:
+        if line["event"] == "case.cannot_be_asked":
+            monkeypatch.setattr(reconciler, "ANSWER_WITHIN", timedelta(seconds=60))
+            unanswered.set()
+        return line
+
+    await office.worker_leaves()
+    monkeypatch.setattr(reconciler, "ANSWER_WITHIN", timedelta(seconds=1))
+    with capture_logs(processors=[heard]):
+        asked = asyncio.create_task(day.examined())
+        await unanswered.wait()
+        await office.worker_comes()
+        assert (await asked).faults == []
 
 
 async def test_nobody_watches(day: Day):

@@ -74,11 +74,11 @@ async def examine(front: Front, since: datetime, until: datetime, now: datetime,
         found = Ward(session, since, until, now, rules.bound).examined()
     found.cache = front.house.settings.max_cached_workflows
     try:
-        differences = [finding async for finding in front.reconciler.compare(everything=not quick)]
+        differences = await front.reconciler.examine(everything=not quick)
     except (RPCError, RuntimeError) as error:
         found.faults.append(Fault(kind=UNREACHABLE, data={"reason": type(error).__name__}))
     else:
-        found.faults += [Fault(kind=finding.kind, case=finding.case, about=finding.about) for finding in differences]
+        found.faults += [Fault(kind=f.kind, case=f.case, about=f.about, data=f.data) for f in differences]
     return found
 
 

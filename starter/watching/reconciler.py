@@ -1,7 +1,7 @@
 """The reconciler: is what the ledger shows what the engine runs? It repairs what it can, and names the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,16 +28,14 @@ ANSWER_WITHIN = timedelta(seconds=5)
 
 LOST, ENDED, BEHIND, AHEAD, LINGERING = "run_lost", "run_ended", "run_behind", "run_ahead", "run_lingers"
 FAILED, UNKNOWN, WEDGED, UNREACHABLE = "run_failed", "run_unknown", "run_wedged", "engine_unreachable"
+SILENT = "run_silent"
+"""A run that does not say what it knows: no alarm, since a busy worker may be late, but an answer to whoever asks."""
 REPAIRED = (LOST, ENDED, BEHIND, AHEAD, LINGERING)
 """Kinds that a round puts right: the case is started anew from the ledger, or its idle run is stopped."""
 NAMED = (FAILED, UNKNOWN)
 GLANCED = (WEDGED, UNREACHABLE)
 
 log = structlog.get_logger()
-
-
-def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 class Reconciler:
@@ -63,7 +61,7 @@ class Reconciler:
 
         Raises RPCError or RuntimeError when the engine does not answer.
         """
-        findings = [finding async for finding in self.compare(everything)]
+        findings = [finding async for finding in self.compare(everything) if finding.kind != SILENT]
         return await self._kept_and_repaired([*REPAIRED, *NAMED, UNREACHABLE], findings)
 
     async def glance(self) -> list[Finding]:
@@ -84,6 +82,12 @@ class Reconciler:
 
     # Finding
 
+    async def examine(self, everything: bool) -> list[Finding]:
+        """Where the ledger and the engine differ, and which runs stand still. Nothing is touched, and nobody is told."""
+        stuck = [finding async for finding in self._wedged()]
+        named = {finding.about for finding in stuck}
+        return stuck + [finding async for finding in self.compare(everything) if finding.about not in named]
+
     async def compare(self, everything: bool) -> AsyncIterator[Finding]:
         """Where the ledger and the engine differ, nothing touched."""
         opened = await asyncio.to_thread(self._open_cases)
@@ -97,18 +101,29 @@ class Reconciler:
         alive = opened.keys() & running
         sample = alive if everything else alive & set(await asyncio.to_thread(self._decided_last))
         differing = await self._asked(sample)
-        if differing and not everything:
+        if not everything and any(finding.kind != SILENT for finding in differing):
             differing += await self._asked(alive - sample)
         for finding in differing:
             yield finding
 
     async def _asked(self, cases: Collection[str]) -> list[Finding]:
-        """Ask cases what they know, some at once: each may take five seconds to say nothing."""
+        """Ask cases what they know, some at once: each may take five seconds to say nothing, and is then asked once more.
+        Where as many as that all say nothing, nobody is at work, and the others are not asked."""
         findings: list[Finding] = []
-        for some in batched(sorted(cases), SAMPLE):
-            answers = await asyncio.gather(*(self._differing(case) for case in some))
-            findings += [finding for finding in answers if finding]
+        left = sorted(cases)
+        while left:
+            some, left = left[:SAMPLE], left[SAMPLE:]
+            answers = await self._answers(some)
+            silent = [finding.about for finding in answers if finding.kind == SILENT]
+            again = await self._answers(silent)
+            findings += [*(finding for finding in answers if finding.kind != SILENT), *again]
+            if left and [finding.kind for finding in again] == [SILENT] * SAMPLE:
+                return [*findings, Finding(SILENT, "…", self._clock(), data={"not_asked": len(left)})]
         return findings
+
+    async def _answers(self, cases: Sequence[str]) -> list[Finding]:
+        answers = await asyncio.gather(*(self._differing(case) for case in cases))
+        return [finding for finding in answers if finding]
 
     def _open_cases(self) -> dict[str, datetime]:
         """Open cases whose opening the engine has answered, and when they were opened."""
@@ -158,14 +173,14 @@ class Reconciler:
         return Finding(LINGERING, case, row.closed_at or self._clock(), case)
 
     async def _differing(self, case: str) -> Finding | None:
-        """A run that does not know what the ledger knows, or the other way round. One that cannot answer is no finding here."""
+        """A run that does not know what the ledger knows, or the other way round; or that does not answer."""
         decided = await asyncio.to_thread(self._known, case, ("decided",))
         handle = self._client.get_workflow_handle(case)
         try:
             taken: set[str] = set(await handle.query("decided", result_type=list[str], rpc_timeout=ANSWER_WITHIN))
         except (RPCError, WorkflowQueryFailedError) as error:
             log.warning("case.cannot_be_asked", case=case, reason=type(error).__name__)
-            return None
+            return Finding(SILENT, case, self._clock(), case)
         if decided - taken:
             return Finding(BEHIND, case, self._clock(), case)
         if taken - await asyncio.to_thread(self._known, case, ("pending", "decided", "refused")):
