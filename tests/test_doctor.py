@@ -1,6 +1,8 @@
 """`kefu doctor` finds what is planted, and nothing where nothing is wrong."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -11,10 +13,11 @@ from structlog.testing import capture_logs
 
 import worker
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, DeliveryRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.words import LANGUAGES, Language, say
 from settings import House
 from starter.commands.care import _lateness
 from starter.watching import reconciler
-from starter.watching.doctor import Examination, examine
+from starter.watching.doctor import KINDS, Examination, examine
 from starter.watching.lateness import Spread
 from tests.bad_release import BadRelease
 from tests.office import DAY, HOUR, Office, connected, eventually
@@ -51,7 +54,9 @@ class Day:
 
     async def examined(self, **more: Any) -> Examination:
         now = self.office.now()
-        return await examine(self.office.front, now - 7 * DAY, now + 30 * DAY, now, **more)
+        found = await examine(self.office.front, now - 7 * DAY, now + 30 * DAY, now, **more)
+        assert {fault.kind for fault in found.faults} <= set(KINDS)
+        return found
 
     def spoil(self, plant: Callable[[Session], None]) -> None:
         with self.office.house.database.writing() as session:
@@ -74,6 +79,30 @@ async def test_where_all_is_well_nothing_is_found_and_everything_is_explained(da
     assert {"answered_in_time", "not_yet"} <= found.rungs.keys()
     assert found.late_people == 2
     assert found.late_system == 0
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_every_fault_it_is_said_what_is_wrong_and_what_to_do(language: Language):
+    """Behind the colon. In the reader's own language: no sentence of the one is left in the other."""
+    assert len(set(KINDS)) == len(KINDS)
+    for kind in KINDS:
+        wrong, _, to_do = say("doctor", kind, language).partition("：" if language == "zh" else ": ")
+        assert wrong != kind, "it has its words"
+        assert len(to_do) >= 8, kind
+        for part in (wrong, to_do):
+            assert bool(re.search("[\u4e00-\u9fff]{2}", part)) == (language == "zh"), part
+
+
+async def test_a_fault_says_in_the_readers_language_what_to_do_and_which_number_it_is(day: Day):
+    await day.office.client.get_workflow_handle(day.late).terminate()
+    day.spoil(lambda session: session.delete(session.get_one(ArchiveRow, day.archived)))
+    for language in LANGUAGES:
+        found = json.loads((await day.examined(language=language)).model_dump_json())
+        assert {(fault["case"], fault["number"], fault["what_to_do"]) for fault in found["faults"]} == {
+            (case, day.office.case(case).number, say("doctor", kind, language))
+            for case, kind in ((day.late, "run_ended"), (day.archived, "archive_missing"))
+        }
+        assert found["cache_is_small"] is False
 
 
 async def test_a_rung_that_did_not_fire(day: Day):

@@ -42,7 +42,7 @@ def doctor(
         end = _day(until, zone, "--until") if until else now + timedelta.resolution
         if begin >= end:
             raise SystemExit("--since 应早于 --until · --since must lie before --until")
-        return await examine(front, begin, end, now, quick=quick)
+        return await examine(front, begin, end, now, quick=quick, language=LANGUAGE)
 
     found: Examination = with_front(data, act)
     if as_json:
@@ -103,11 +103,11 @@ def _show(found: Examination, zone: ZoneInfo) -> None:
     by_kind: dict[str, list[Fault]] = defaultdict(list)
     for fault in found.faults:
         by_kind[fault.kind].append(fault)
-    for kind, faults in by_kind.items():
-        out.print(f"✗ {say('doctor', kind, LANGUAGE)}：{len(faults)}", markup=False)
+    for faults in by_kind.values():
+        out.print(f"✗ {len(faults)} × {faults[0].what_to_do}", markup=False)
         for fault in faults[:SHOWN]:
-            words = [fault.number, fault.case, fault.about, *(f"{k}={v}" for k, v in fault.data.items() if v)]
-            out.print("   " + "  ".join(word for word in words if word), markup=False)
+            known = [fault.number, fault.case, fault.about, *(f"{k}={v}" for k, v in fault.data.items() if v)]
+            out.print("   " + "  ".join(dict.fromkeys(word for word in known if word)), markup=False)
         if len(faults) > SHOWN:
             out.print(f"   … {len(faults) - SHOWN}（--json）", markup=False)
     if not found.faults:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 from sqlmodel import Session, and_, col, func, or_, select
 from temporalio.service import RPCError
 
@@ -13,23 +13,33 @@ from models import policy
 from models.canary import CANARY, CanaryIntake
 from models.people import Role
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
+from models.words import Language, say
 from starter.access import of_the_department
 from starter.front import Front
-from starter.watching import canary, lateness
+from starter.watching import canary, lateness, reconciler
 from starter.watching.lateness import Spread
 from starter.watching.reconciler import UNREACHABLE
 
 GRACE = timedelta(minutes=1)
 """What is on its way for less than this is no fault."""
 SOON = timedelta(hours=1)
+KINDS = (
+    *("rung_missed", "rung_early", "rung_unfair", "rung_silent", "rung_doubled"),
+    *("submission_undecided", "decided_without_trace", "refused_yet_taken"),
+    *("archive_missing", "archive_owes", "archive_early", "notice_unsent", canary.SILENT, "nobody_watches"),
+    *(*reconciler.REPAIRED, *reconciler.NAMED, reconciler.WEDGED, reconciler.SILENT, UNREACHABLE),
+)
+"""All that may be wrong."""
 NAMED = 1000
 """So many cases are given with their business numbers."""
 
 
 class Fault(BaseModel):
-    """Something that should not be: what, in which case, and what is known of it. What to do is in the catalogue."""
+    """Something that should not be: what, in which case, what is known of it, and what to do."""
 
     kind: str
+    what_to_do: str = ""
+    """Also what is wrong, in words."""
     case: str | None = None
     number: str | None = None
     about: str | None = None
@@ -62,12 +72,15 @@ class Examination(BaseModel):
     cache: int = 0
     faults: list[Fault] = []
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def cache_is_small(self) -> bool:
         return self.cases_due_soon > self.cache
 
 
-async def examine(front: Front, since: datetime, until: datetime, now: datetime, *, quick: bool = False) -> Examination:
+async def examine(
+    front: Front, since: datetime, until: datetime, now: datetime, *, quick: bool = False, language: Language = "zh"
+) -> Examination:
     """Look at all that was planned, sent or open in a period. `quick` asks the engine for its list, not every case."""
     with front.house.database.reading() as session:
         rules = CanaryIntake.model_validate(policy.intake(CANARY, front.house.settings.policy))
@@ -79,6 +92,11 @@ async def examine(front: Front, since: datetime, until: datetime, now: datetime,
         found.faults.append(Fault(kind=UNREACHABLE, data={"reason": type(error).__name__}))
     else:
         found.faults += [Fault(kind=f.kind, case=f.case, about=f.about, data=f.data) for f in differences]
+    with front.house.database.reading() as session:
+        numbers = _numbers(session, {fault.case for fault in found.faults if fault.case})
+    for fault in found.faults:
+        fault.number = numbers.get(fault.case or "")
+        fault.what_to_do = say("doctor", fault.kind, language)
     return found
 
 
@@ -99,7 +117,6 @@ class Ward:
 
     def examined(self) -> Examination:
         faults = [*self._ladders(), *self._submissions(), *self._archives(), *self._notices(), *self._watches()]
-        numbers = self._numbers({fault.case for fault in faults if fault.case})
         planned = self._within(DeadlineRow.planned_at)
         overdue = Spread.of(lateness.people(self._session, self._now, *self._within(TaskRow.due_at)))
         return Examination(
@@ -116,7 +133,7 @@ class Ward:
             late_system=self._late_system,
             slowest_system=self._slowest,
             cases_due_soon=self._due_soon(),
-            faults=[fault.model_copy(update={"number": numbers.get(fault.case or "")}) for fault in faults],
+            faults=faults,
         )
 
     # Ladders
@@ -294,9 +311,10 @@ class Ward:
     def _count(self, table: Any, *conditions: Any) -> int:
         return self._session.exec(select(func.count()).select_from(table).where(*conditions)).one()
 
-    def _numbers(self, cases: set[str]) -> dict[str, str]:
-        named = sorted(cases)[:NAMED]
-        return dict(self._session.exec(select(CaseRow.id, CaseRow.number).where(col(CaseRow.id).in_(named))).all())
+
+def _numbers(session: Session, cases: set[str]) -> dict[str, str]:
+    named = sorted(cases)[:NAMED]
+    return dict(session.exec(select(CaseRow.id, CaseRow.number).where(col(CaseRow.id).in_(named))).all())
 
 
 def _instants_of(rung: DeadlineRow) -> dict[str, Any]:
