@@ -4,13 +4,12 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlmodel import Session, col, select
 from structlog.testing import capture_logs
-from typer.testing import CliRunner, Result
 
 import worker
 from models.complaint import COMPLAINT
@@ -18,15 +17,12 @@ from models.complaint.past import ComplaintPast
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, DeliveryRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.words import LANGUAGES, Language, say
 from settings import House
-from starter.__main__ import app
-from starter.commands import care, terminal
 from starter.commands.care import _lateness
-from starter.front import Front
+from starter.watching import doctor as doctors
 from starter.watching import reconciler
 from starter.watching.doctor import KINDS, Examination, examine
 from starter.watching.lateness import Spread
 from tests.bad_release import BadRelease
-from tests.conftest import KEYS
 from tests.office import DAY, HOUR, Office, connected, eventually
 
 
@@ -282,7 +278,9 @@ async def test_a_cache_smaller_than_the_next_hour(day: Day):
     assert (await day.examined()).cache_is_small
 
 
-async def test_how_late_the_system_was_is_kept_apart_from_how_late_people_were(day: Day):
+async def test_how_late_the_system_was_is_kept_apart_from_how_late_people_were(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+):
     before = await day.examined()
     assert (before.fired.count, before.overdue.count) == (2, 3)
     assert before.fired.longest < HOUR <= before.overdue.p50, "the replies were an hour late, and heard of at once"
@@ -309,6 +307,9 @@ async def test_how_late_the_system_was_is_kept_apart_from_how_late_people_were(d
         )
 
     day.spoil(plant)
+    assert {(late.case, late.task, late.rung, late.by) for late in before.late} == {
+        (case, "reply", None, "person") for case in (day.late, day.answered, day.foreign)
+    }
     after = await day.examined()
     assert (after.late_system, after.fired.count, after.fired.longest) == (1, 2, 2 * HOUR)
     assert after.fired.p50 < HOUR
@@ -321,6 +322,16 @@ async def test_how_late_the_system_was_is_kept_apart_from_how_late_people_were(d
     assert [line.partition("：")[0] for line in said] == ["系统", "系统", "人"]
     assert "最长 7200.0 s" in said[0]
     assert "email" in said[1]
+    [system, *people] = after.late
+    number = day.office.case(day.late).number
+    assert (system.case, system.number, system.task, system.rung) == (day.late, number, "reply", 1)
+    assert (system.by, system.span) == ("system", 2 * HOUR)
+    assert [late.by for late in people] == ["person"] * 3
+    assert [late.span for late in people] == sorted((late.span for late in people), reverse=True)
+    assert max(late.span for late in people) == after.overdue.longest
+    monkeypatch.setattr(doctors, "LISTED", 2)
+    listed = [(late.by, late.case) for late in (system, *people[:2])]
+    assert [(late.by, late.case) for late in (await day.examined()).late] == listed, "those who were late by most"
 
 
 def test_the_median_and_the_tail_are_those_of_the_ones_there_were():
@@ -349,125 +360,3 @@ async def test_a_case_is_looked_at_in_the_periods_it_was_open(day: Day):
     before = await examine(day.office.front, now - 30 * DAY, now - 8 * DAY, now)
     assert (before.cases, before.submissions, before.rungs) == (0, 0, {})
     assert CaseRow.__tablename__ == "cases"
-
-
-# At the terminal
-
-
-@pytest.fixture
-def terminal_of(day: Day, engine: str, monkeypatch: pytest.MonkeyPatch) -> Day:
-    """Whoever looks after the desk of that day, in Chinese, from a terminal of his own."""
-    house, task_queue = day.office.house, day.office.task_queue
-
-    async def front_of(house: House) -> Front:
-        return Front(house, await house.temporal(), task_queue=task_queue)
-
-    monkeypatch.setattr(terminal, "front_of", front_of)
-    monkeypatch.setattr(terminal, "configure_logs", lambda: None)
-    monkeypatch.setattr(terminal.out, "width", 300)
-    for module in (terminal, care):
-        monkeypatch.setattr(module, "LANGUAGE", "zh")
-    monkeypatch.setenv("KEFU_DATA", str(house.settings.data))
-    monkeypatch.setenv("KEFU_KEYS", KEYS)
-    monkeypatch.setenv("TEMPORAL_ADDRESS", engine)
-    return day
-
-
-async def doctor(*words: str) -> Result:
-    """`kefu doctor`, beside the office's own loop."""
-    return await asyncio.to_thread(CliRunner().invoke, app, ["doctor", *words])
-
-
-def day_after(day: Day, days: int) -> date:
-    return day.office.now().astimezone(day.office.house.calendar).date() + timedelta(days=days)
-
-
-async def test_a_clean_desk_is_said_to_be_well_with_its_figures_and_ends_in_zero(terminal_of: Day):
-    answer = await doctor()
-    assert answer.exit_code == 0, answer.output
-    *figures, last = answer.output.splitlines()
-    assert last == "一切正常。"
-    for said in ("工单 6，", "已发出 2", "登记前已过 2", "逾期待办 3 项（人）"):
-        assert said in figures[0], answer.output
-    assert not any(line.startswith("✗") for line in figures)
-
-    shown = await doctor("--json", "--quick", f"--until={day_after(terminal_of, 30)}")
-    assert shown.exit_code == 0
-    found = json.loads(shown.stdout)
-    assert (found["faults"], found["cases"], found["late_people"], found["cache_is_small"]) == ([], 6, 3, False)
-    assert (found["rungs"]["withdrawn"], found["rungs"]["moved"], found["rungs"]["before_it_came"]) == (9, 3, 2)
-
-
-async def test_a_fault_is_shown_with_what_to_do_and_the_case_and_ends_in_one(terminal_of: Day):
-    day = terminal_of
-    case = day.archived
-    day.spoil(lambda session: session.delete(session.get_one(ArchiveRow, case)))
-    answer = await doctor()
-    assert answer.exit_code == 1
-    number = day.office.case(case).number
-    assert f"✗ 1 × {say('doctor', 'archive_missing')}\n   {number}  {case}\n" in answer.output
-    assert "一切正常" not in answer.output
-    shown = await doctor("--json")
-    assert shown.exit_code == 1
-    [fault] = json.loads(shown.stdout)["faults"]
-    assert (fault["kind"], fault["case"], fault["number"]) == ("archive_missing", case, number)
-    assert fault["what_to_do"] == say("doctor", "archive_missing")
-
-
-async def test_of_many_faults_of_one_kind_the_first_are_listed(terminal_of: Day, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(care, "SHOWN", 1)
-    for case in (terminal_of.late, terminal_of.moved):
-        await terminal_of.office.client.get_workflow_handle(case).terminate()
-    answer = await doctor()
-    assert f"✗ 2 × {say('doctor', 'run_ended')}" in answer.output
-    assert sum(case in answer.output for case in (terminal_of.late, terminal_of.moved)) == 1
-    assert "   … 1（--json）" in answer.output.splitlines()
-
-
-async def test_a_fault_is_found_in_the_period_it_lies_in(terminal_of: Day):
-    day = terminal_of
-    day.spoil(lambda session: setattr(day.rung(session, day.answered, 1), "fired_at", None))
-    due = day.office.tasks(day.answered)["reply"].due_at.astimezone(day.office.house.calendar).date()
-    after, later = due + timedelta(days=1), due + timedelta(days=30)
-    for period in ([f"--since={due}", f"--until={after}"], [f"--since={due}"], [f"--until={later}"], []):
-        assert (await doctor("--quick", *period)).exit_code == 1, period
-    for period in ([f"--until={due}"], [f"--since={after}", f"--until={later}"]):
-        assert (await doctor("--quick", *period)).exit_code == 0, period
-    long_ago = await doctor("--since=2020-01-01", "--until=2020-02-01")
-    assert "2020-01-01 00:00 至 2020-02-01 00:00：工单 0，提交 0。提醒与上报：0。" in long_ago.output
-
-
-@pytest.mark.parametrize(
-    ("period", "said"),
-    [
-        (("--since=2026-02-30",), "--since: '2026-02-30' 应写作 2026-11-01"),
-        (("--until=yesterday",), "--until: 'yesterday' 应写作 2026-11-01"),
-        (("--since=2026-11-02", "--until=2026-11-02"), "--since 应早于 --until"),
-    ],
-)
-async def test_a_period_that_is_none_is_refused_with_the_reason(terminal_of: Day, period: tuple[str, ...], said: str):
-    answer = await doctor(*period)
-    assert answer.exit_code == 1
-    assert said in str(answer.exception)
-
-
-async def test_a_cache_that_is_small_is_said_with_what_to_do_and_is_no_fault(
-    terminal_of: Day, monkeypatch: pytest.MonkeyPatch
-):
-    def plant(session: Session) -> None:
-        terminal_of.rung(session, terminal_of.moved, 0, generation=1).planned_at = terminal_of.office.now()
-
-    terminal_of.spoil(plant)
-    assert "KEFU_MAX_CACHED_WORKFLOWS" not in (await doctor()).output
-    monkeypatch.setenv("KEFU_MAX_CACHED_WORKFLOWS", "0")
-    answer = await doctor()
-    assert "个工单到时限，而 worker 只缓存 0 个：请调大 KEFU_MAX_CACHED_WORKFLOWS" in answer.output
-    assert answer.exit_code == 0
-    assert json.loads((await doctor("--json")).stdout)["cache_is_small"] is True
-
-
-async def test_an_engine_that_is_gone_is_a_fault_of_its_own(terminal_of: Day, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")  # nobody listens there
-    answer = await doctor()
-    assert answer.exit_code == 1
-    assert say("doctor", "engine_unreachable") in answer.output

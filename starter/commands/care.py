@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from models.words import say
-from starter.commands.terminal import LANGUAGE, Data, out, settings_of, span, with_front
+from starter.commands.terminal import LANGUAGE, Data, form_word, out, settings_of, span, with_front, word
 from starter.front import Front
 from starter.watching.doctor import Examination, Fault, examine
 from starter.watching.lateness import Spread
@@ -19,6 +19,8 @@ app = typer.Typer()
 
 SHOWN = 10
 """Faults of one kind that are listed; all of them with --json."""
+LATEST = 3
+"""So many of those who were late are printed; more of them with --json."""
 PERIOD = timedelta(days=31)
 
 Day = Annotated[str | None, typer.Option(help="日期，如 2026-11-01 · a day of the calendar; from its beginning")]
@@ -96,7 +98,7 @@ def _show(found: Examination, zone: ZoneInfo) -> None:
         "until": f"{found.until.astimezone(zone):%Y-%m-%d %H:%M}",
     }
     out.print(say("screen", "examined", LANGUAGE, **values), markup=False)
-    for said in _lateness(found):
+    for said in (*_lateness(found), *_latest(found)):
         out.print(said, markup=False)
     if found.cache_is_small:
         out.print(say("screen", "small_cache", LANGUAGE, **values), markup=False)
@@ -123,6 +125,15 @@ def _lateness(found: Examination) -> Iterator[str]:
             yield say("screen", code, LANGUAGE, channel=channel, n=spread.count, **_spans(spread, _seconds))
     if found.overdue.count:
         yield say("screen", "late_people", LANGUAGE, n=found.overdue.count, **_spans(found.overdue, span))
+
+
+def _latest(found: Examination) -> Iterator[str]:
+    """Of people and of the system, those who were late by most."""
+    for by in ("system", "person"):
+        for late in [late for late in found.late if late.by == by][:LATEST]:
+            rung = "" if late.rung is None else f"/{late.rung}"
+            words = (word(f"late_by_{by}"), late.number, late.case, form_word(late.task) + rung, span(late.span))
+            yield "   " + "  ".join(words)
 
 
 def _spans(spread: Spread, said: Callable[[timedelta], str]) -> dict[str, str]:

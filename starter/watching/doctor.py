@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from heapq import nlargest
 from typing import Any
 
 from pydantic import BaseModel, computed_field
@@ -17,7 +18,7 @@ from models.words import Language, say
 from starter.access import of_the_department
 from starter.front import Front
 from starter.watching import canary, lateness, reconciler
-from starter.watching.lateness import Spread
+from starter.watching.lateness import Late, Spread
 from starter.watching.reconciler import UNREACHABLE
 
 GRACE = timedelta(minutes=1)
@@ -30,6 +31,8 @@ KINDS = (
     *(*reconciler.REPAIRED, *reconciler.NAMED, reconciler.WEDGED, reconciler.SILENT, UNREACHABLE),
 )
 """All that may be wrong."""
+LISTED = 50
+"""So many of those who were late are listed: of people, and of the system's rungs."""
 NAMED = 1000
 """So many cases are given with their business numbers."""
 
@@ -67,6 +70,8 @@ class Examination(BaseModel):
     """The system: until a channel had taken its notice, by channel."""
     overdue: Spread = Spread()
     """People: from the due time of a late task until it was done, or until now."""
+    late: list[Late] = []
+    """Who was late by most, of either kind, the longest first."""
     cases_due_soon: int = 0
     """Cases with a clock that rings within the hour: more than the workers' cache holds makes them slow."""
     cache: int = 0
@@ -112,13 +117,13 @@ class Ward:
         self._now = now
         self._canarys_bound = canarys_bound
         self._rungs: Counter[str] = Counter()
-        self._late_system = 0
-        self._slowest = timedelta(0)
+        self._late: list[Late] = []
 
     def examined(self) -> Examination:
         faults = [*self._ladders(), *self._submissions(), *self._archives(), *self._notices(), *self._watches()]
         planned = self._within(DeadlineRow.planned_at)
-        overdue = Spread.of(lateness.people(self._session, self._now, *self._within(TaskRow.due_at)))
+        people = lateness.people(self._session, self._now, *self._within(TaskRow.due_at))
+        longest = [late for of in (self._late, people) for late in nlargest(LISTED, of, key=_span)]
         return Examination(
             since=self._since,
             until=self._until,
@@ -126,12 +131,13 @@ class Ward:
             cases=self._count(CaseRow, CaseRow.opened_at < self._until, self._was_open(), of_the_department()),
             submissions=self._count(SubmissionRow, *self._within(SubmissionRow.recorded_at), self._is_somebodys()),
             rungs=dict(sorted(self._rungs.items())),
-            late_people=overdue.count,
+            late_people=len(people),
             fired=Spread.of(lateness.fired(self._session, *planned)),
             delivered={name: Spread.of(late) for name, late in lateness.delivered(self._session, *planned).items()},
-            overdue=overdue,
-            late_system=self._late_system,
-            slowest_system=self._slowest,
+            overdue=Spread.of([late.span for late in people]),
+            late_system=len(self._late),
+            slowest_system=max(map(_span, self._late), default=timedelta(0)),
+            late=sorted(longest, key=_span, reverse=True),
             cases_due_soon=self._due_soon(),
             faults=faults,
         )
@@ -145,7 +151,7 @@ class Ward:
         told = self._told()
         rang = self._rang()
         waiting: set[tuple[str, str, int]] = set()
-        for rung, task, entered_at in self._planned():
+        for rung, task, number, entered_at in self._planned():
             ladder = (rung.case_id, rung.task, rung.generation)
             place = f"{rung.task}/{rung.generation}/{rung.rung}"
             ended_at = moves.get((rung.case_id, f"moved/{rung.task}/{rung.generation + 1}")) or closes.get(
@@ -153,7 +159,7 @@ class Ward:
             )
             if rung.fired_at:
                 kinds = [*self._wrong_with(rung, ended_at, told[rung.case_id, place], (rung.case_id, place) in rang)]
-                self._note(rung, entered_at)
+                self._note(rung, number, entered_at)
             else:
                 kinds = self._missed(rung, task, ended_at)
                 if kinds and ladder in waiting:  # it waits for the one before, and is no news
@@ -163,11 +169,11 @@ class Ward:
             for kind in kinds:
                 yield Fault(kind=kind, case=rung.case_id, about=place, data=_instants_of(rung))
 
-    def _planned(self) -> Iterator[tuple[DeadlineRow, TaskRow, datetime | None]]:
+    def _planned(self) -> Iterator[tuple[DeadlineRow, TaskRow, str, datetime | None]]:
         of_task = and_(col(TaskRow.case_id) == DeadlineRow.case_id, col(TaskRow.key) == DeadlineRow.task)
         order = (DeadlineRow.case_id, DeadlineRow.task, DeadlineRow.generation, DeadlineRow.rung)
         rows = self._session.exec(
-            select(DeadlineRow, TaskRow, CaseRow.entered_at)
+            select(DeadlineRow, TaskRow, CaseRow.number, CaseRow.entered_at)
             .join(TaskRow, of_task)
             .join(CaseRow, col(CaseRow.id) == DeadlineRow.case_id)
             .where(*self._within(DeadlineRow.planned_at), TaskRow.owner_role != Role.SYSTEM)
@@ -197,14 +203,14 @@ class Ward:
             return []
         return ["rung_missed"]
 
-    def _note(self, rung: DeadlineRow, entered_at: datetime | None) -> None:
+    def _note(self, rung: DeadlineRow, number: str, entered_at: datetime | None) -> None:
         foreign = rung.passed and entered_at is not None and rung.planned_at < entered_at
         self._rungs["before_it_came" if foreign else "overtaken" if rung.passed else "fired"] += 1
-        if rung.system_was_late and not foreign:
-            assert rung.fired_at
-            self._late_system += 1
-            heard_at = rung.delivered_at or rung.fired_at
-            self._slowest = max(self._slowest, heard_at - max(rung.planned_at, rung.armed_at))
+        heard_at = rung.delivered_at or rung.fired_at
+        if rung.system_was_late and not foreign and heard_at:
+            span = heard_at - max(rung.planned_at, rung.armed_at)
+            of_rung = {"case": rung.case_id, "task": rung.task, "rung": rung.rung}
+            self._late.append(Late(**of_rung, number=number, by="system", span=span))
 
     def _instants(self, prefix: str) -> dict[tuple[str, str], datetime]:
         """When tasks moved or closed: of the cases with rungs in the period."""
@@ -315,6 +321,10 @@ class Ward:
 def _numbers(session: Session, cases: set[str]) -> dict[str, str]:
     named = sorted(cases)[:NAMED]
     return dict(session.exec(select(CaseRow.id, CaseRow.number).where(col(CaseRow.id).in_(named))).all())
+
+
+def _span(late: Late) -> timedelta:
+    return late.span
 
 
 def _instants_of(rung: DeadlineRow) -> dict[str, Any]:

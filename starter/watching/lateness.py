@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, String, cast
 from sqlmodel import Session, and_, col, func, or_, select
 
 from models.people import Role
-from models.tables import DeadlineRow, DeliveryRow, NoticeRow, TaskRow
+from models.tables import CaseRow, DeadlineRow, DeliveryRow, NoticeRow, TaskRow
 
 NONE = timedelta(0)
 FIRED_AT: Any = col(DeadlineRow.fired_at)
@@ -34,6 +34,17 @@ class Spread(BaseModel):
         ranked = sorted(lateness)
         p50, p99 = (ranked[ceil(len(ranked) * share) - 1] for share in (0.5, 0.99))
         return cls(count=len(ranked), p50=p50, p99=p99, longest=ranked[-1])
+
+
+class Late(BaseModel):
+    """One that was late, by whom, and by how much: a task by the person who owed it, a rung by the system."""
+
+    case: str
+    number: str
+    task: str
+    rung: int | None = None
+    by: Literal["system", "person"]
+    span: timedelta
 
 
 def fired(session: Session, *where: ColumnElement[bool]) -> list[timedelta]:
@@ -72,14 +83,18 @@ def _deliveries(session: Session, *where: ColumnElement[bool]) -> Iterator[tuple
     return ((channel, planned_at, armed_at, at) for channel, planned_at, armed_at, at in rows if at)
 
 
-def people(session: Session, now: datetime, *where: ColumnElement[bool]) -> list[timedelta]:
-    """Of the tasks that were done late, or are late at an instant: how long after their due time."""
+def people(session: Session, now: datetime, *where: ColumnElement[bool]) -> list[Late]:
+    """The tasks that were done late, or are late at an instant."""
     late = or_(
         and_(TaskRow.state == "done", col(TaskRow.done_at) > TaskRow.due_at),
         and_(TaskRow.state == "open", TaskRow.due_at < now),
     )
-    query = select(TaskRow.due_at, TaskRow.done_at).where(col(TaskRow.by_itself).is_(False), late, *where)
-    return [_after(due_at, done_at or now) for due_at, done_at in session.exec(query)]
+    tasks = select(TaskRow, CaseRow.number).join(CaseRow, col(CaseRow.id) == TaskRow.case_id)
+    rows = session.exec(tasks.where(col(TaskRow.by_itself).is_(False), late, *where))
+    return [
+        Late(case=row.case_id, number=number, task=row.key, by="person", span=_after(row.due_at, row.done_at or now))
+        for row, number in rows
+    ]
 
 
 def _of_its_task() -> ColumnElement[bool]:
