@@ -178,6 +178,33 @@ async def test_a_moved_task_whose_old_ladder_went_on(day: Day):
     assert ("rung_unfair", day.moved) in await day.found()
 
 
+async def test_a_breach_that_nobody_acknowledged_and_that_did_not_climb(day: Day):
+    def plant(session: Session) -> None:
+        breach = day.rung(session, day.late, 1)
+        assert breach.climbs_at, "four hours from now, as nothing is wrong"
+        breach.climbs_at = day.office.now() - HOUR
+
+    day.spoil(plant)
+    found = (await day.examined()).faults
+    assert [(fault.kind, fault.case, fault.about) for fault in found] == [("rung_unclimbed", day.late, "reply/0/1/1")]
+
+
+async def test_a_rung_that_fired_and_was_never_planned(day: Day):
+    day.spoil(lambda session: session.delete(day.rung(session, day.answered, 1)))
+    assert await day.found() == [("rung_unplanned", day.answered)]
+
+
+async def test_a_run_that_owes_other_tasks_than_the_ledger_shows(day: Day, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reconciler, "ANSWER_WITHIN", timedelta(seconds=2))
+
+    def plant(session: Session) -> None:
+        session.get_one(TaskRow, (day.late, "solution")).state = "withdrawn"
+
+    day.spoil(plant)
+    assert ("run_differs", day.late) in await day.found()
+    assert await day.office.front.reconciler.round(everything=True) == [], "whoever asked decides what to do"
+
+
 async def test_submissions_without_an_answer_or_a_trace(day: Day):
     def plant(session: Session) -> None:
         reply = session.exec(

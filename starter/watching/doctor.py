@@ -20,15 +20,17 @@ from starter.front import Front
 from starter.watching import canary, lateness, reconciler
 from starter.watching.lateness import Late, Spread
 from starter.watching.reconciler import UNREACHABLE
+from starter.watching.watchdog import unclimbed
 
 GRACE = timedelta(minutes=1)
 """What is on its way for less than this is no fault."""
 SOON = timedelta(hours=1)
 KINDS = (
     *("rung_missed", "rung_early", "rung_unfair", "rung_silent", "rung_doubled"),
+    *("rung_unclimbed", "rung_unplanned"),
     *("submission_undecided", "decided_without_trace", "refused_yet_taken"),
     *("archive_missing", "archive_owes", "archive_early", "notice_unsent", canary.SILENT, "nobody_watches"),
-    *(*reconciler.REPAIRED, *reconciler.NAMED, reconciler.WEDGED, reconciler.SILENT, UNREACHABLE),
+    *(*reconciler.REPAIRED, *reconciler.NAMED, reconciler.WEDGED, reconciler.SILENT, reconciler.DIFFERS, UNREACHABLE),
 )
 """All that may be wrong."""
 LISTED = 50
@@ -120,7 +122,8 @@ class Ward:
         self._late: list[Late] = []
 
     def examined(self) -> Examination:
-        faults = [*self._ladders(), *self._submissions(), *self._archives(), *self._notices(), *self._watches()]
+        ladders = [*self._ladders(), *self._unclimbed(), *self._unplanned()]
+        faults = [*ladders, *self._submissions(), *self._archives(), *self._notices(), *self._watches()]
         planned = self._within(DeadlineRow.planned_at)
         people = lateness.people(self._session, self._now, *self._within(TaskRow.due_at))
         longest = [late for of in (self._late, people) for late in nlargest(LISTED, of, key=_span)]
@@ -168,6 +171,24 @@ class Ward:
                     waiting.add(ladder)
             for kind in kinds:
                 yield Fault(kind=kind, case=rung.case_id, about=place, data=_instants_of(rung))
+
+    def _unclimbed(self) -> Iterator[Fault]:
+        """Breaches that nobody acknowledged, and of which the next in line has not heard."""
+        for rung in self._session.exec(unclimbed(self._now - GRACE).where(*self._within(DeadlineRow.climbs_at))):
+            about = f"{rung.task}/{rung.generation}/{rung.rung}/{rung.hops + 1}"
+            data = {"climbs_at": rung.climbs_at and rung.climbs_at.isoformat()}
+            yield Fault(kind="rung_unclimbed", case=rung.case_id, about=about, data=data)
+
+    def _unplanned(self) -> Iterator[Fault]:
+        """What fired, by the case's own record, and was never planned."""
+        of_rung = (col(EventRow.key).startswith("rung/"), *self._within(EventRow.at))
+        cases = select(EventRow.case_id).where(*of_rung)
+        rows = self._session.exec(select(DeadlineRow).where(col(DeadlineRow.case_id).in_(cases)))
+        planned = {(rung.case_id, f"rung/{rung.task}/{rung.generation}/{rung.rung}") for rung in rows}
+        for event in self._session.exec(select(EventRow).where(*of_rung).order_by(col(EventRow.id))):
+            if (event.case_id, "/".join(event.key.split("/")[:4])) not in planned:
+                data = {"fired_at": event.at.isoformat()}
+                yield Fault(kind="rung_unplanned", case=event.case_id, about=event.key, data=data)
 
     def _planned(self) -> Iterator[tuple[DeadlineRow, TaskRow, str, datetime | None]]:
         of_task = and_(col(TaskRow.case_id) == DeadlineRow.case_id, col(TaskRow.key) == DeadlineRow.task)

@@ -1,7 +1,7 @@
 """The reconciler: is what the ledger shows what the engine runs? It repairs what it can, and names the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.database import once_more
-from models.tables import CaseRow, SubmissionRow
+from models.tables import CaseRow, SubmissionRow, TaskRow
 from settings import House
 from starter.submissions import Submissions
 from starter.watching.alarms import Finding, keep, report
@@ -30,10 +30,14 @@ LOST, ENDED, BEHIND, AHEAD, LINGERING = "run_lost", "run_ended", "run_behind", "
 FAILED, UNKNOWN, WEDGED, UNREACHABLE = "run_failed", "run_unknown", "run_wedged", "engine_unreachable"
 SILENT = "run_silent"
 """A run that does not say what it knows: no alarm, since a busy worker may be late, but an answer to whoever asks."""
+DIFFERS = "run_differs"
+"""A run that has decided what the ledger has, and owes something else."""
 REPAIRED = (LOST, ENDED, BEHIND, AHEAD, LINGERING)
 """Kinds that a round puts right: the case is started anew from the ledger, or its idle run is stopped."""
 NAMED = (FAILED, UNKNOWN)
 GLANCED = (WEDGED, UNREACHABLE)
+
+Check = Callable[[str], Awaitable[Finding | None]]
 
 log = structlog.get_logger()
 
@@ -86,10 +90,12 @@ class Reconciler:
         """Where the ledger and the engine differ, and which runs stand still. Nothing is touched, and nobody is told."""
         stuck = [finding async for finding in self._wedged()]
         named = {finding.about for finding in stuck}
-        return stuck + [finding async for finding in self.compare(everything) if finding.about not in named]
+        return stuck + [
+            finding async for finding in self.compare(everything, self._owing) if finding.about not in named
+        ]
 
-    async def compare(self, everything: bool) -> AsyncIterator[Finding]:
-        """Where the ledger and the engine differ, nothing touched."""
+    async def compare(self, everything: bool, further: Check | None = None) -> AsyncIterator[Finding]:
+        """Where the ledger and the engine differ, nothing touched. `further` looks at each run that is asked and agrees."""
         opened = await asyncio.to_thread(self._open_cases)
         running = {run.id async for run in self._runs("ExecutionStatus = 'Running' AND WorkflowType != 'opening'")}
         for case in opened.keys() - running:
@@ -100,29 +106,36 @@ class Reconciler:
                 yield finding
         alive = opened.keys() & running
         sample = alive if everything else alive & set(await asyncio.to_thread(self._decided_last))
-        differing = await self._asked(sample)
+        differing = await self._asked(sample, further)
         if not everything and any(finding.kind != SILENT for finding in differing):
-            differing += await self._asked(alive - sample)
+            differing += await self._asked(alive - sample, further)
         for finding in differing:
             yield finding
 
-    async def _asked(self, cases: Collection[str]) -> list[Finding]:
+    async def _asked(self, cases: Collection[str], further: Check | None = None) -> list[Finding]:
         """Ask cases what they know, some at once: each may take five seconds to say nothing, and is then asked once more.
         Where as many as that all say nothing, nobody is at work, and the others are not asked."""
         findings: list[Finding] = []
         left = sorted(cases)
         while left:
             some, left = left[:SAMPLE], left[SAMPLE:]
-            answers = await self._answers(some)
+            answers = await self._answers(some, further)
             silent = [finding.about for finding in answers if finding.kind == SILENT]
-            again = await self._answers(silent)
+            again = await self._answers(silent, further)
             findings += [*(finding for finding in answers if finding.kind != SILENT), *again]
             if left and [finding.kind for finding in again] == [SILENT] * SAMPLE:
                 return [*findings, Finding(SILENT, "…", self._clock(), data={"not_asked": len(left)})]
         return findings
 
-    async def _answers(self, cases: Sequence[str]) -> list[Finding]:
-        answers = await asyncio.gather(*(self._differing(case) for case in cases))
+    async def _answers(self, cases: Sequence[str], further: Check | None) -> list[Finding]:
+        async def answer(case: str) -> Finding | None:
+            try:
+                return await self._differing(case) or (await further(case) if further else None)
+            except (RPCError, WorkflowQueryFailedError) as error:
+                log.warning("case.cannot_be_asked", case=case, reason=type(error).__name__)
+                return Finding(SILENT, case, self._clock(), case)
+
+        answers = await asyncio.gather(*map(answer, cases))
         return [finding for finding in answers if finding]
 
     def _open_cases(self) -> dict[str, datetime]:
@@ -173,19 +186,30 @@ class Reconciler:
         return Finding(LINGERING, case, row.closed_at or self._clock(), case)
 
     async def _differing(self, case: str) -> Finding | None:
-        """A run that does not know what the ledger knows, or the other way round; or that does not answer."""
+        """A run that does not know what the ledger knows, or the other way round."""
         decided = await asyncio.to_thread(self._known, case, ("decided",))
-        handle = self._client.get_workflow_handle(case)
-        try:
-            taken: set[str] = set(await handle.query("decided", result_type=list[str], rpc_timeout=ANSWER_WITHIN))
-        except (RPCError, WorkflowQueryFailedError) as error:
-            log.warning("case.cannot_be_asked", case=case, reason=type(error).__name__)
-            return Finding(SILENT, case, self._clock(), case)
+        taken = await self._says(case, "decided")
         if decided - taken:
             return Finding(BEHIND, case, self._clock(), case)
         if taken - await asyncio.to_thread(self._known, case, ("pending", "decided", "refused")):
             return Finding(AHEAD, case, self._clock(), case)
         return None
+
+    async def _owing(self, case: str) -> Finding | None:
+        """A run that owes other tasks than the ledger shows. What it has just decided it is about to write, so it is given
+        time; and where more comes in meanwhile, nothing is said of it."""
+        end = asyncio.get_running_loop().time() + ANSWER_WITHIN.total_seconds()
+        while (owed := await asyncio.to_thread(self._owed, case)) is not None:
+            if owed == await self._says(case, "tasks"):
+                return None
+            if asyncio.get_running_loop().time() > end:
+                return Finding(DIFFERS, case, self._clock(), case)
+            await asyncio.sleep(0.2)
+        return None
+
+    async def _says(self, case: str, what: str) -> set[str]:
+        handle = self._client.get_workflow_handle(case)
+        return set(await handle.query(what, result_type=list[str], rpc_timeout=ANSWER_WITHIN))
 
     async def _ended_lately(self) -> AsyncIterator[Finding]:
         """Rounds find these too, an hour later."""
@@ -222,6 +246,14 @@ class Reconciler:
         with self._database.reading() as session:
             ids = select(SubmissionRow.id).where(SubmissionRow.case_id == case, col(SubmissionRow.state).in_(states))
             return set(session.exec(ids))
+
+    def _owed(self, case: str) -> set[str] | None:
+        """Its open tasks; None where it is closed, or has something to decide."""
+        if self._known(case, ("pending",)):
+            return None
+        with self._database.reading() as session:
+            tasks = select(TaskRow.key).where(TaskRow.case_id == case, TaskRow.state == "open")
+            return set(session.exec(tasks)) if session.get_one(CaseRow, case).state == "open" else None
 
     # Repairing
 
