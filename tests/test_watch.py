@@ -439,12 +439,46 @@ def test_of_one_outage_there_is_one_notice_and_so_many_rows(house: House, clock:
     assert news(house.database) == [(RUNG, watchdog.MOST), (RUNG, 50)]
 
 
+def test_another_case_breaks_the_quiet_and_is_told_within_the_minute_of_its_alarm(
+    house: House, clock: Clock, dog: Watchdog
+):
+    """Once a case; nobody hears again of those he knows, nor of one kind twice within a minute."""
+    cases = [opened(house, clock, number) for number in range(4)]
+    for nth, case in enumerate(cases):
+        owe(house.database, case, clock.now + nth * 20 * SECOND)
+    heard_at = []
+    for _ in range(60):
+        clock.go(watchdog.EVERY)
+        known = len(news(house.database))
+        dog.round()
+        heard_at += [clock.now] * (len(news(house.database)) - known)
+    assert news(house.database) == [(RUNG, 1), (RUNG, 3)]
+    assert heard_at[1] - heard_at[0] == alarms.APART
+    told_after = [row.told_at - row.raised_at for row in rows(house.database, AlarmRow)]
+    assert max(told_after) < MINUTE
+    assert len(still_open(house)) == 4
+
+
+def test_more_of_a_case_that_was_told_of_keeps_the_quiet(house: House, clock: Clock, dog: Watchdog):
+    case = opened(house, clock)
+    owe(house.database, case, clock.now)
+    owe(house.database, case, clock.now + 2 * MINUTE, ["solution"])
+    clock.go(MINUTE)
+    dog.round()
+    clock.go(alarms.QUIET - SECOND)
+    dog.round()
+    assert (news(house.database), len(still_open(house))) == ([(RUNG, 1)], 2)
+    clock.go(SECOND)
+    dog.round()
+    assert news(house.database) == [(RUNG, 1), (RUNG, 1)]
+
+
 def test_what_came_and_went_within_one_incident_is_not_told_afterwards(house: House, clock: Clock, dog: Watchdog):
     first, second = opened(house, clock, 1), opened(house, clock, 2)
     owe(house.database, first, clock.now)
-    owe(house.database, second, clock.now + MINUTE)
+    owe(house.database, second, clock.now + MINUTE / 2)
     for _ in range(3):
-        clock.go(MINUTE)
+        clock.go(MINUTE / 2)
         dog.round()
     assert len(still_open(house)) == 2
     fired(house.database, first, clock.now)
@@ -455,13 +489,13 @@ def test_what_came_and_went_within_one_incident_is_not_told_afterwards(house: Ho
     assert news(house.database) == [(RUNG, 1)]
 
 
-def test_what_was_repaired_meanwhile_is_told_after_the_quiet(house: House, clock: Clock):
+def test_what_was_repaired_meanwhile_is_told_after_the_minute(house: House, clock: Clock):
     for number in range(3):
         found = [Finding(LOST, case := opened(house, clock, number), clock.now, case, repaired=True)]
         with house.database.writing() as session:
             keep(session, "reconciler", [LOST], found, house.people, clock.now)
-        clock.go(MINUTE)
-    clock.go(alarms.QUIET)
+        clock.go(alarms.APART / 3)
+    assert news(house.database) == [(LOST, 1)]
     with house.database.writing() as session:
         keep(session, "reconciler", [LOST], [], house.people, clock.now)
     assert news(house.database) == [(LOST, 1), (LOST, 2)]
@@ -469,7 +503,7 @@ def test_what_was_repaired_meanwhile_is_told_after_the_quiet(house: House, clock
 
 
 def test_what_is_to_be_repaired_is_told_before_and_gone_after(house: House, clock: Clock):
-    """Told twice it would be noise, and silent where whoever repairs is killed at it; within the quiet, told after it."""
+    """Told twice it would be noise, and silent where whoever repairs is killed at it; too soon after another, told a minute later."""
     for number in range(2):
         found = Finding(LOST, case := opened(house, clock, number), clock.now, case)
         for kinds, finding in (([LOST], found), ([], replace(found, repaired=True))):
@@ -478,7 +512,7 @@ def test_what_is_to_be_repaired_is_told_before_and_gone_after(house: House, cloc
             clock.go(SECOND)
         assert still_open(house) == []
     assert news(house.database) == [(LOST, 1)]
-    clock.go(alarms.QUIET)
+    clock.go(alarms.APART)
     with house.database.writing() as session:
         keep(session, "reconciler", [LOST], [], house.people, clock.now)
     assert news(house.database) == [(LOST, 1), (LOST, 1)]

@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlmodel import Session, col, func, or_, select
+from sqlmodel import Session, col, or_, select
 
 from models.organisation import Who
 from models.people import Role
 from models.tables import AlarmRow, NoticeRow, WatchRow
 
 QUIET = timedelta(minutes=10)
-"""After a notice of one kind, the next of that kind waits so long and tells of all that came meanwhile."""
+"""After a notice of one kind, the next that says no more than the same cases waits so long."""
+APART = timedelta(minutes=1)
+"""One of a case that no notice of the last ten minutes was about waits so long, and tells of all that came meanwhile."""
 NAMED = 3
 """So many cases are named in a notice; `kefu doctor` names all."""
 
@@ -82,12 +84,11 @@ def keep(
 
 
 def _tell(session: Session, kind: str, people: Who, now: datetime) -> None:
-    """One notice for all that nobody was told of yet, unless there was one just now. What went by itself is no news any more."""
+    """One notice for all that nobody was told of yet, unless it is too soon. What went by itself is no news any more."""
     is_news = or_(col(AlarmRow.cleared_at).is_(None), AlarmRow.cleared_at == AlarmRow.raised_at)
     of_kind = select(AlarmRow).where(AlarmRow.kind == kind, col(AlarmRow.told_at).is_(None), is_news)
     untold = list(session.exec(of_kind.order_by(col(AlarmRow.since), col(AlarmRow.id))))
-    last = session.exec(select(func.max(AlarmRow.told_at)).where(AlarmRow.kind == kind)).one()
-    if not untold or (last and now - last < QUIET):
+    if not untold or not _is_time(session, kind, untold, now):
         return
     cases = list(dict.fromkeys(alarm.case_id for alarm in untold if alarm.case_id))
     first = min(alarm.id or 0 for alarm in untold)
@@ -111,6 +112,18 @@ def _tell(session: Session, kind: str, people: Who, now: datetime) -> None:
             )
     for alarm in untold:
         alarm.told_at = now
+
+
+def _is_time(session: Session, kind: str, untold: Iterable[AlarmRow], now: datetime) -> bool:
+    """Whether the quiet is over, or broken by a case of which nobody was told meanwhile."""
+    told = session.exec(select(AlarmRow).where(AlarmRow.kind == kind, col(AlarmRow.told_at) > now - QUIET)).all()
+    if any(alarm.told_at and alarm.told_at > now - APART for alarm in told):
+        return False
+    return not told or bool({_subject(alarm) for alarm in untold} - {_subject(alarm) for alarm in told})
+
+
+def _subject(alarm: AlarmRow) -> str:
+    return alarm.case_id or alarm.key
 
 
 def report(findings: Iterable[Finding]) -> None:
