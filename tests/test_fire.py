@@ -4,14 +4,19 @@ import asyncio
 import os
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.fire import scenarios, scorecard
+from tests.fire.plan import AFTER, Death, drawn
 from tests.fire.scenarios import Report
+from tests.fire.senders import Sender
+from tests.fire.site import Site, until
 
 pytestmark = [
     pytest.mark.fire,
@@ -57,7 +62,46 @@ def test_a_number_sent_by_fifty_at_once_is_one_case(tmp_path: Path):
     held(card)
 
 
+async def provoked(base: Path) -> tuple[list[bool], Counter[str]]:
+    """Every failpoint in a house in which nothing happens: whether it struck, and who died."""
+    site = Site(base, scenarios.POLICY)
+    async with site, site.door() as http, scenarios.written(site) as journal:
+        sender = Sender(http, journal)
+        deaths = [Death(0, part, after, count=1_000) for part, after in AFTER]
+        met = [await scenarios.died(site, death, sender, f"P-{n}", within=0) for n, death in enumerate(deaths)]
+        await until(lambda: len(site.deaths) >= len(deaths), within=30)
+    return met, Counter(site.deaths)
+
+
+def test_a_failpoint_that_does_not_come_by_itself_is_brought_about(tmp_path: Path):
+    met, died = asyncio.run(provoked(tmp_path / "provoked"))
+    assert met == [True] * len(AFTER)
+    assert died == Counter(part for part, _ in AFTER)
+
+
 # That it can fail
+
+
+def test_a_storm_in_which_a_failpoint_never_struck_has_failed(burnt: tuple[Report, scorecard.Scorecard]):
+    report, card = burnt
+    assert [row.holds for row in card.rows if "failpoint" in row.claim] == [True]
+    plan = drawn(SEED, CASES, KILLS, RATE, report.site.parts)
+    more = replace(plan, deaths=(*plan.deaths, Death(0, "relay", "submission")))
+    judged = scorecard.Scorecard()
+    scorecard.the_failpoints(judged, more, report)
+    assert [row.id for row in judged.failed] == ["R1"]
+    assert "relay after a submission 0 of 1" in judged.failed[0].measured
+
+
+def test_a_doctor_who_did_not_come_is_no_clean_one(burnt: tuple[Report, scorecard.Scorecard]):
+    report, card = burnt
+    assert report.doctor == "clean"
+    judged = scorecard.Scorecard()
+    scorecard.of_storm(
+        judged, drawn(SEED, CASES, KILLS, RATE, report.site.parts), replace(report, doctor="did not come")
+    )
+    assert [row.id for row in judged.failed] == [*(row.id for row in card.failed), "R7"]
+
 
 FIRED = "select case_id, task, generation, rung from deadlines where fired_at is not null and passed = 0 limit 1"
 SPARED = """

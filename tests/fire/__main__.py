@@ -17,6 +17,9 @@ SCENES = ("storm", "backlog", "crowd", "tests")
 
 def main() -> int:
     asked = arguments()
+    again = repeated(asked)
+    sys.stdout.write(f"{again}\n")
+    sys.stdout.flush()
     base = Path(tempfile.mkdtemp(prefix="kefu-fire-"))
     card = scorecard.Scorecard()
     asyncio.run(play(asked, base, card))
@@ -25,10 +28,7 @@ def main() -> int:
         quote(card, "R9", "what stands still is found", "tests/test_watch.py")
     card.load = scorecard.load_of(asked.seed, asked.cases, asked.kills, asked.rate)
     card.rows.sort(key=lambda row: int(row.id[1:]))
-    same = [
-        f"--{name}={getattr(asked, name)}" for name in ("seed", "cases", "kills", "rate", "rungs", "outage", "crowd")
-    ]
-    card.print(scorecard.repeats([*same, f"--scenes={','.join(asked.scenes)}"]))
+    card.print(again)
     if card.failed or asked.keep:
         sys.stdout.write(f"what it left: {base}\n")
     else:
@@ -36,7 +36,22 @@ def main() -> int:
     return 1 if card.failed else 0
 
 
+def repeated(asked: argparse.Namespace) -> str:
+    """The command that does the same once more."""
+    told = {name: getattr(asked, name) for name in ("rate", "rungs", "outage", "crowd")}
+    told |= {"scenes": ",".join(asked.scenes)}
+    usual = {name: parser().get_default(name) for name in told} | {"scenes": ",".join(SCENES)}
+    if told == usual:
+        return f"make chaos SEED={asked.seed} CASES={asked.cases} KILLS={asked.kills}"
+    first = {name: getattr(asked, name) for name in ("seed", "cases", "kills")}
+    return " ".join(["python -m tests.fire", *(f"--{name}={value}" for name, value in (first | told).items())])
+
+
 def arguments() -> argparse.Namespace:
+    return parser().parse_args()
+
+
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.fire", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     parser.add_argument("--cases", type=int, default=1000)
@@ -47,7 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--crowd", type=int, default=20, help="business numbers, each sent by 50 at once")
     parser.add_argument("--keep", action="store_true", help="leave the data directories")
     parser.add_argument("--scenes", type=lambda names: names.split(","), default=list(SCENES), help=",".join(SCENES))
-    return parser.parse_args()
+    return parser
 
 
 async def play(asked: argparse.Namespace, base: Path, card: scorecard.Scorecard) -> None:

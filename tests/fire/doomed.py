@@ -1,6 +1,6 @@
 """A part of the product as it is, killed (-9) right after a chosen commit: `python -m tests.fire.doomed MODULE …`.
 
-Its doom is written in a file of the part's name, `WHAT COUNT`: the COUNTth commit from now that holds a WHAT.
+Its dooms are files named after the part and a WHAT, with a number in each: the so manieth commit from now that holds a WHAT.
 """
 
 import os
@@ -8,6 +8,7 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from threading import Lock
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
@@ -16,6 +17,11 @@ from models.tables import EventRow, SubmissionRow
 
 DOOM = "KEFU_FIRE_DOOM"
 SUBMISSION, RECORD, RUNG = "submission", "record", "rung"
+_counting = Lock()
+
+
+def of(part: Path, what: str) -> Path:
+    return part.with_name(f"{part.name}.{what}")
 
 
 def _note(session: Session, _context: object) -> None:
@@ -27,15 +33,24 @@ def _note(session: Session, _context: object) -> None:
 
 
 def _die(session: Session) -> None:
-    holds = session.info.pop("holds", set())
-    doom = Path(os.environ[DOOM])
-    if holds and doom.exists():
-        what, count = doom.read_text().split()
-        if what in holds and int(count) > 1:
-            doom.write_text(f"{what} {int(count) - 1}")
-        elif what in holds:
-            doom.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+    for what in session.info.pop("holds", ()):
+        doom = of(Path(os.environ[DOOM]), what)
+        with _counting:
+            if not doom.exists():
+                continue
+            left = int(doom.read_text()) - 1
+            if left:
+                write(doom, left)
+            else:
+                doom.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write(doom: Path, count: int) -> None:
+    """Whole or not at all: somebody reads it at any moment."""
+    beside = doom.with_suffix(".new")
+    beside.write_text(str(count))
+    beside.replace(doom)
 
 
 if __name__ == "__main__":

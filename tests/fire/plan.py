@@ -93,14 +93,16 @@ def drawn(seed: int, cases: int, kills: int, rate: float, parts: Sequence[str]) 
 
 
 def the_deaths(chance: random.Random, kills: int, span: float, parts: Sequence[str]) -> Iterable[Death]:
-    """As many as asked for, evenly apart but for chance, so that no part dies too often for its supervisor."""
-    on_purpose = max(min(kills, len(AFTER)), kills // 3)
+    """As many as asked for, evenly apart but for chance, so that no part dies too often for its supervisor. The engine, which
+    is not ours and has no failpoint, dies once at least; then come the failpoints, one of each before any of another."""
+    on_purpose = max(min(kills - 1, len(AFTER)), kills // 3)
     weights = [PLAIN.get(part, 1) for part in parts]
     first, last = span * QUIET, span * (1 - QUIET / 2)
     apart = (last - first) / max(kills, 1)
     for _ in range(10_000):
         how: list[tuple[str, str | None]] = list(islice(cycle(AFTER), on_purpose))
-        how += [(part, None) for part in chance.choices(parts, weights, k=kills - on_purpose)]
+        how += [("server", None)] if kills else []
+        how += [(part, None) for part in chance.choices(parts, weights, k=kills - len(how))]
         chance.shuffle(how)
         at = [first + apart * (n + chance.uniform(0.1, 0.9)) for n in range(kills)]
         deaths = [Death(t, part, after, chance.randint(1, 12)) for t, (part, after) in zip(at, how, strict=True)]

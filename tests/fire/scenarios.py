@@ -15,13 +15,13 @@ from typing import Any
 
 from tests.fire import reference
 from tests.fire.engine import Engine
-from tests.fire.plan import STORES, Death, Plan, Step, drawn
+from tests.fire.plan import AGO, STORES, Death, Life, Plan, Step, drawn
 from tests.fire.senders import Journal, Sender
 from tests.fire.site import Site, as_stored, until
 
 POLICY, BACKLOG = (Path(__file__).with_name(name) for name in ("policy.toml", "backlog.toml"))
 DRAINED_WITHIN = 180.0
-DOOM_WITHIN = 20.0
+DOOM_WITHIN, PROVOKED_WITHIN = 20.0, 60.0
 ALL_RUNGS = timedelta(hours=1)
 """The storm's ladders end within a minute: whatever is planned comes before this."""
 
@@ -43,7 +43,7 @@ class Report:
     nondeterministic: list[str] = field(default_factory=list)
     workflow_tasks: dict[str, int] = field(default_factory=dict)
     integrity: dict[str, str] = field(default_factory=dict)
-    doctor: str | None = None
+    doctor: str = "did not come"
     seen: dict[str, datetime] = field(default_factory=dict)
     """When each notice could first be read, by its key."""
 
@@ -64,7 +64,7 @@ async def storm(base: Path, seed: int, cases: int, kills: int, rate: float, samp
     plan = drawn(seed, cases, kills, rate, site.parts)
     async with site, site.door() as http, written(site) as journal, watched(site) as seen:
         begin, sender = monotonic(), Sender(http, journal)
-        ruin = asyncio.create_task(ruined(site, plan, journal, begin))
+        ruin = asyncio.create_task(ruined(site, plan, journal, sender, begin))
         await asyncio.gather(ruin, *(sender.live(life, begin) for life in plan.lives))
         lived = monotonic() - begin
         drained = await site.drained(DRAINED_WITHIN, ALL_RUNGS)
@@ -117,20 +117,30 @@ async def watched(site: Site) -> AsyncIterator[dict[str, datetime]]:
         await asyncio.gather(looking, return_exceptions=True)
 
 
-async def ruined(site: Site, plan: Plan, journal: Journal, begin: float) -> None:
+async def ruined(site: Site, plan: Plan, journal: Journal, sender: Sender, begin: float) -> None:
     """Everything the plan does to the house."""
-    dying = (dies(site, death, journal, begin) for death in plan.deaths)
+
+    async def dies(nth: int, death: Death) -> None:
+        await asyncio.sleep(max(0.0, begin + death.at - monotonic()))
+        met = await died(site, death, sender, f"F{plan.seed}-D{nth:04d}")
+        journal.note("fault", part=death.part, after=death.after, met=met)
+
+    dying = (dies(nth, death) for nth, death in enumerate(plan.deaths))
     await asyncio.gather(locked(site, plan, journal, begin), *dying)
 
 
-async def dies(site: Site, death: Death, journal: Journal, begin: float) -> None:
-    await asyncio.sleep(max(0.0, begin + death.at - monotonic()))
-    met = True
-    if death.after:
-        met = await site.doom(death.part, death.after, death.count, DOOM_WITHIN)
-    else:
+async def died(site: Site, death: Death, sender: Sender, number: str, within: float = DOOM_WITHIN) -> bool:
+    """Whether it came to it. A commit that does not come by itself is brought about, by a complaint that is late already:
+    what is sent, recorded and fired of it is one of each."""
+    if not death.after:
         await site.kill(death.part)
-    journal.note("fault", part=death.part, after=death.after, met=met)
+        return True
+    await site.doom(death.part, death.after, death.count)
+    if await site.struck(death.part, death.after, within):
+        return True
+    await site.doom(death.part, death.after, 1)
+    await sender.live(Life("provoking", number, "SH01", at=0, ago=max(AGO), copies=1, strands=()), monotonic())
+    return await site.struck(death.part, death.after, PROVOKED_WITHIN)
 
 
 async def locked(site: Site, plan: Plan, journal: Journal, begin: float) -> None:
@@ -154,10 +164,8 @@ def integrity(site: Site) -> dict[str, str]:
     return said
 
 
-def doctor(site: Site) -> str | None:
-    """What `kefu doctor` says: "clean", or its exceptions. None where there is no doctor."""
-    if site.run("starter", "doctor", "--help").returncode:
-        return None
+def doctor(site: Site) -> str:
+    """What `kefu doctor` says: "clean", or its exceptions."""
     said = site.run("starter", "doctor", "--json")
     return "clean" if said.returncode == 0 else (said.stdout + said.stderr)[-2000:]
 

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ def of_storm(card: Scorecard, plan: Plan, report: Report) -> None:
     counts = report.verdict.counts
     card.findings += [f"{f.kind} {f.case}: {f.what}" for f in report.verdict.findings]
     met = Counter(entry["part"] for entry in report.entries if entry["what"] == "fault" and entry["met"])
-    unplanned = deaths(report) - met
+    unplanned = Counter(report.site.deaths) - met
     card.findings += [f"death of {part}, {count} times, which nobody planned" for part, count in unplanned.items()]
     killed = ", ".join(f"{part} {count}" for part, count in sorted(met.items()))
     lost = found["lost"] + found["undecided"] + (not report.drained)
@@ -85,6 +84,7 @@ def of_storm(card: Scorecard, plan: Plan, report: Report) -> None:
     card.rows.append(
         Row("R2", "a rung fires once, if it must", f"{said} of {counts['demanded']}", "0", not any(broken.values()))
     )
+    the_failpoints(card, plan, report)
     the_lateness(card, report)
     unseen = [entry for entry in report.entries if entry["what"] == "unseen"]
     card.findings += [f"unseen {json.dumps(entry, ensure_ascii=False)}" for entry in unseen]
@@ -94,8 +94,8 @@ def of_storm(card: Scorecard, plan: Plan, report: Report) -> None:
     card.rows.append(Row("R5", "an answer shows", measured, "0", not unseen))
     the_latency(card, report)
     card.findings += [f"engine: {difference}" for difference in report.differences]
-    measured = f"{len(report.differences)} of {counts['cases']}; {counts['archived']} archived, {counts['open']} run; alarms {counts['alarms']}; doctor: {(report.doctor or 'none')[:60]}"
-    clean = report.doctor in (None, "clean")
+    measured = f"{len(report.differences)} of {counts['cases']}; {counts['archived']} archived, {counts['open']} run; alarms {counts['alarms']}; doctor: {report.doctor[:60]}"
+    clean = report.doctor == "clean"
     if not clean:
         card.findings.append(f"doctor: {report.doctor}")
     card.rows.append(Row("R7", "ledger = engine", measured, "0", not report.differences and clean))
@@ -109,8 +109,14 @@ def of_storm(card: Scorecard, plan: Plan, report: Report) -> None:
     card.rows.append(Row("R18", "both files are whole", intact, "ok", set(report.integrity.values()) == {"ok"}))
 
 
-def deaths(report: Report) -> Counter[str]:
-    return Counter(line["part"] for line in report.site.said() if line["event"] == "part.died")
+def the_failpoints(card: Scorecard, plan: Plan, report: Report) -> None:
+    """A storm in which one of them never struck has shown nothing of it."""
+    planned = Counter((death.part, death.after) for death in plan.deaths if death.after)
+    faults = [entry for entry in report.entries if entry["what"] == "fault"]
+    met = Counter((entry["part"], entry["after"]) for entry in faults if entry.get("after") and entry["met"])
+    said = ", ".join(f"{part} after a {what} {met[part, what]} of {n}" for (part, what), n in sorted(planned.items()))
+    struck = all(met[failpoint] for failpoint in planned)
+    card.rows.append(Row("R1", "… with each failpoint struck", said or "none planned", "≥ 1 of each", struck))
 
 
 def taken(report: Report) -> list[dict[str, object]]:
@@ -224,7 +230,3 @@ def load_of(seed: int, cases: int, kills: int, rate: float) -> str:
     busy = " ".join(f"{load:.1f}" for load in os.getloadavg())
     machine = f"{os.cpu_count()} cores, load {busy}"
     return f"seed {seed}, {cases} complaints at {rate}/s, {kills} kills; {of}, Python {platform.python_version()}; {machine}"
-
-
-def repeats(arguments: list[str]) -> str:
-    return " ".join([sys.executable.rpartition("/")[2], "-m", "tests.fire", *arguments])

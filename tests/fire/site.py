@@ -26,6 +26,7 @@ from settings import Settings
 from starter.machine.server import BINARY_VARIABLE
 from starter.machine.supervisor import LEASH
 from tests.conftest import free_ports
+from tests.fire.doomed import of, write
 from tests.fire.house import DOOMS, GATES, READY, the_parts
 
 ROOT = Path(__file__).parents[2]
@@ -132,14 +133,20 @@ class Site:
         """-9, as soon as there is somebody to kill."""
         os.kill(await self._alive(part), signal.SIGKILL)
 
-    async def doom(self, part: str, after: str, count: int, within: float) -> bool:
-        """Let the part kill itself after its COUNTth commit that holds a certain thing. False where there were not so many."""
+    async def doom(self, part: str, after: str, count: int) -> None:
+        """Let the part kill itself after its COUNTth commit that holds a certain thing."""
         await self._alive(part)
-        doom = self.data / DOOMS / part
-        doom.write_text(f"{after} {count}")
-        met = await until(lambda: not doom.exists(), within, every=0.02)
-        doom.unlink(missing_ok=True)
-        return met
+        write(of(self.data / DOOMS / part, after), count)
+
+    async def struck(self, part: str, after: str, within: float) -> bool:
+        """Whether it did, in so many seconds. Where it did not, it will not any more."""
+        doom = of(self.data / DOOMS / part, after)
+        await until(lambda: not doom.exists(), within, every=0.02)
+        try:
+            doom.unlink()
+        except FileNotFoundError:
+            return True
+        return False
 
     async def _alive(self, part: str) -> int:
         assert await until(lambda: self.pid(part) is not None, within=60), f"{part} does not come back"
@@ -160,6 +167,11 @@ class Site:
         """The house's log, and its parts': lines of JSON, among which others may stand."""
         with self.log.open(errors="replace") as file:
             return [json.loads(line) for line in file if line.startswith("{") and line.endswith("}\n")]
+
+    @property
+    def deaths(self) -> list[str]:
+        """The parts that died, as their supervisor saw it."""
+        return [line["part"] for line in self.said() if line["event"] == "part.died"]
 
     def ask(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=5)) as connection:
