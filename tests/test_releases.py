@@ -52,20 +52,33 @@ RECEIVED_AGO = {"late": 25 * HOUR, "soon": 48 * HOUR - 12 * SECOND}
 """A reply is due after 24 hours, a solution after 48. The others were received just now."""
 
 
-@pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The product as it was: at KEFU_UPGRADE_FROM, or at the last commit that is not what lies here."""
-    revision = os.environ.get("KEFU_UPGRADE_FROM") or (
-        "HEAD" if git("status", "--porcelain", "--", *PRODUCT) else "HEAD~1"
-    )
+def the_last_commit() -> str:
+    """KEFU_UPGRADE_FROM, or the last commit that is not what lies here."""
+    return os.environ.get("KEFU_UPGRADE_FROM") or ("HEAD" if git("status", "--porcelain", "--", *PRODUCT) else "HEAD~1")
+
+
+def the_schema_before() -> str:
+    """The last commit whose ledgers have to be migrated."""
+    [newest] = schema.MIGRATIONS.glob(f"versions/{schema.head()}_*.py")
+    brought_by = git("log", "-1", "--diff-filter=A", "--format=%H", "--", str(newest)).decode().strip()
+    return f"{brought_by}~1" if brought_by else "HEAD"
+
+
+@pytest.fixture(scope="module", params=[the_last_commit, the_schema_before], ids=lambda find: find.__name__)
+def before(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product as it was."""
+    revision = request.param()
+    if not git("rev-parse", "--verify", f"{revision}^{{commit}}"):
+        pytest.skip(f"{revision} is not in this checkout: clone with more history, or name one in KEFU_UPGRADE_FROM")
     tree: Path = tmp_path_factory.mktemp("before")
-    archive = git("archive", revision, "--", *PRODUCT)
-    if not archive:
-        pytest.skip(
-            f"no {revision} in this checkout: clone with two commits of history, or name one in KEFU_UPGRADE_FROM"
-        )
-    subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
+    subprocess.run(["tar", "-x", "-C", tree], input=git("archive", revision, "--", *PRODUCT), check=True)
+    assert has_changed(tree) or request.param is the_last_commit
     return tree
+
+
+def has_changed(tree: Path) -> bool:
+    """Whether the ledger's schema has, since then."""
+    return not list(tree.glob(f"activities/migrations/versions/{schema.head()}_*.py"))
 
 
 def git(*arguments: str) -> bytes:
@@ -171,6 +184,7 @@ async def test_cases_that_the_release_before_has_begun_go_on_and_lose_nothing(
             await sent(lin, f"/{cases['undecided']}/reply", FORMS["reply"])
     assert undecided(house) == 1
 
+    assert (schema.current(house.database) != schema.head()) == has_changed(before)
     schema.upgrade(house.database)
     Front.check(house)
     async with Office(client, house) as office:
