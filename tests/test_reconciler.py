@@ -6,15 +6,23 @@ from typing import Any
 
 import pytest
 from sqlmodel import select
+from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
+import worker
+from models.complaint.facts import Complaint
+from models.complaint.terms import ComplaintPromises
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tasks import Opened
 from settings import House
-from starter.watching.reconciler import AHEAD, BEHIND, ENDED, LINGERING, LOST, UNKNOWN
+from starter.watching.reconciler import AHEAD, BEHIND, ENDED, FAILED, LINGERING, LOST, UNKNOWN
+from starter.watching.watchdog import PATIENCE, SUBMISSION
 from tests.office import Office, connected, eventually
+from workflows.complaint import ComplaintWorkflow
 
 
 @pytest.fixture
@@ -129,6 +137,65 @@ async def test_a_lost_engine_is_filled_again_from_the_ledger(real_office: Office
     assert await reconciled(office) == [(LOST, case)]
     await office.hand_in(case, "consent", accepted=True)
     assert office.open_tasks(case) == {"execution", "callback"}
+
+
+@workflow.defn(name="complaint", sandboxed=False)
+class Fails(ComplaintWorkflow):
+    """A release that ends a case with a failure, as none of ours does."""
+
+    @workflow.run
+    async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
+        raise ApplicationError("a bug that ends the run")
+
+
+async def begun_anew(office: Office, case: str, **how: Any) -> None:
+    """Its run is ended, and another one started, which will not last."""
+    start = office.submissions.rebuilt(case)
+    await office.client.get_workflow_handle(case).terminate()
+    await office.client.start_workflow(start.process, start.opened, id=case, task_queue=office.task_queue, **how)
+
+
+async def test_a_run_that_failed_is_named_and_left_until_the_program_is_mended(real_office: Office):
+    office = real_office
+    case = await office.open()
+    await office.worker_leaves()
+    async with worker.build(office.client, office.ledger, task_queue=office.task_queue, workflows=[Fails]):
+        await begun_anew(office, case)
+        await listed(office, case, "Failed")
+    await office.worker_comes()
+    assert [finding.kind for finding in await office.front.reconciler.glance()] == [FAILED]
+    assert await reconciled(office) == [(FAILED, case)]
+    assert await status(office, case) is WorkflowExecutionStatus.FAILED, "the same program would only fail again"
+    assert office.heard(case, "admin") == ["alarm/None"]
+    await office.front.reconciler.rebuild(case)
+    await office.walk(case)
+    assert office.case(case).state == "archived"
+
+
+async def test_a_run_that_timed_out_goes_on_from_the_ledger(real_office: Office):
+    office = real_office
+    case = await office.open()
+    await begun_anew(office, case, run_timeout=timedelta(seconds=1))
+    await listed(office, case, "TimedOut")
+    assert await reconciled(office) == [(ENDED, case)]
+    assert await status(office, case) is WorkflowExecutionStatus.RUNNING
+    assert office.heard(case, "admin") == ["alarm/None"]
+    await office.walk(case)
+    assert office.case(case).state == "archived"
+
+
+async def test_what_nobody_decides_is_named_by_a_round_and_stays_one_alarm(real_office: Office):
+    office = real_office
+    case = await office.open()
+    sent = office.commit(case, "reply", content="已致歉").submission
+    with office.house.database.writing() as session:
+        session.get_one(SubmissionRow, sent).recorded_at -= 2 * PATIENCE
+    office.submissions.postpone(case, sent, "nobody is at work")
+    assert await reconciled(office) == [(SUBMISSION, sent)]
+    assert [(finding.kind, finding.about) for finding in office.front.watchdog.round()] == [(SUBMISSION, sent)]
+    assert office.heard(case, "admin") == ["alarm/None"], "told once, whoever found it"
+    await office.relay.deliver(case)
+    assert await reconciled(office) == []
 
 
 async def test_a_form_that_came_meanwhile_is_decided_after_what_came_before(real_office: Office):

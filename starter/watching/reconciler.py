@@ -18,6 +18,7 @@ from models.tables import CaseRow, SubmissionRow, TaskRow
 from settings import House
 from starter.submissions import Submissions
 from starter.watching.alarms import Finding, keep, report
+from starter.watching.watchdog import PATIENCE, undecided
 
 EVERY = timedelta(hours=1)
 GLANCE_EVERY = timedelta(seconds=20)
@@ -61,11 +62,12 @@ class Reconciler:
         self._task_queue = task_queue
 
     async def round(self, everything: bool = False) -> list[Finding]:
-        """Compare and repair. With `everything`, ask every open case what it knows: after a restore.
+        """Compare and repair, and name what nobody decides. With `everything`, ask every open case what it knows: after a restore.
 
         Raises RPCError or RuntimeError when the engine does not answer.
         """
         findings = [finding async for finding in self.compare(everything) if finding.kind != SILENT]
+        findings += await asyncio.to_thread(self._stuck)
         return await self._kept_and_repaired([*REPAIRED, *NAMED, UNREACHABLE], findings)
 
     async def glance(self) -> list[Finding]:
@@ -214,11 +216,10 @@ class Reconciler:
     async def _ended_lately(self) -> AsyncIterator[Finding]:
         """Rounds find these too, an hour later."""
         since = (self._clock() - 10 * GLANCE_EVERY).strftime("%Y-%m-%dT%H:%M:%SZ")
-        async for run in self._runs(
-            f"ExecutionStatus IN ('Terminated', 'TimedOut', 'Failed') AND CloseTime > '{since}'"
-        ):
-            row = await asyncio.to_thread(self._row, run.id)
-            if row and row.state == "open" and (finding := await self._missing(run.id)):
+        ended = f"ExecutionStatus IN ('Terminated', 'TimedOut', 'Failed') AND CloseTime > '{since}'"
+        for case in {run.id async for run in self._runs(ended)}:  # several runs of one case may have
+            row = await asyncio.to_thread(self._row, case)
+            if row and row.state == "open" and (finding := await self._missing(case)):
                 yield finding
 
     async def _wedged(self) -> AsyncIterator[Finding]:
@@ -246,6 +247,10 @@ class Reconciler:
         with self._database.reading() as session:
             ids = select(SubmissionRow.id).where(SubmissionRow.case_id == case, col(SubmissionRow.state).in_(states))
             return set(session.exec(ids))
+
+    def _stuck(self) -> list[Finding]:
+        with self._database.reading() as session:
+            return list(undecided(session, self._clock() - PATIENCE))
 
     def _owed(self, case: str) -> set[str] | None:
         """Its open tasks; None where it is closed, or has something to decide."""

@@ -41,7 +41,7 @@ class Watchdog:
         with self._database.reading() as session:
             now = self._clock()
             late = now - self._patience
-            findings = [*self._rungs(session, late), *self._submissions(session, late), *self._notices(session, late)]
+            findings = [*self._rungs(session, late), *undecided(session, late), *self._notices(session, late)]
         report(self._keep(findings, now))
         return findings
 
@@ -60,29 +60,6 @@ class Watchdog:
             about = f"{row.case_id}/{row.task}/{row.generation}/{row.rung}/{row.hops + 1}"
             yield Finding(RUNG, about, row.climbs_at or late, row.case_id, data={"task": row.task, "role": row.role})
 
-    def _submissions(self, session: Session, late: datetime) -> Iterator[Finding]:
-        """Those tried in vain, and those passed over. A queue that moves takes the oldest first: one that was never tried
-        and is older than all that was decided lately does not stand in it."""
-        of_queue = select(func.min(SubmissionRow.next_try_at)).where(col(SubmissionRow.decided_at) >= late)
-        front = session.exec(of_queue).one()
-        passed_over = (SubmissionRow.next_try_at < front) if front else (SubmissionRow.attempts == 0)
-        rows = session.exec(
-            select(
-                col(SubmissionRow.id),
-                col(SubmissionRow.case_id),
-                col(SubmissionRow.recorded_at),
-                col(CaseRow.entered_at),
-            )
-            .join(CaseRow)
-            .where(SubmissionRow.state == "pending", SubmissionRow.recorded_at < late)
-            .where(or_(col(CaseRow.entered_at).is_(None), col(CaseRow.entered_at) < late))
-            .where(or_(SubmissionRow.attempts > 0, passed_over))
-            .order_by(col(SubmissionRow.recorded_at), col(SubmissionRow.id))
-            .limit(MOST)
-        )
-        for sent, case, recorded_at, entered_at in rows:
-            yield Finding(SUBMISSION, sent, max(recorded_at, entered_at or recorded_at), case)
-
     def _notices(self, session: Session, late: datetime) -> Iterator[Finding]:
         rows = session.exec(
             unsent()
@@ -92,6 +69,30 @@ class Watchdog:
         )
         for row in rows:
             yield Finding(NOTICE, str(row.id), row.created_at, row.case_id, data={"what": row.what})
+
+
+def undecided(session: Session, late: datetime) -> Iterator[Finding]:
+    """Those tried in vain, and those passed over. A queue that moves takes the oldest first: one that was never tried
+    and is older than all that was decided lately does not stand in it."""
+    of_queue = select(func.min(SubmissionRow.next_try_at)).where(col(SubmissionRow.decided_at) >= late)
+    front = session.exec(of_queue).one()
+    passed_over = (SubmissionRow.next_try_at < front) if front else (SubmissionRow.attempts == 0)
+    rows = session.exec(
+        select(
+            col(SubmissionRow.id),
+            col(SubmissionRow.case_id),
+            col(SubmissionRow.recorded_at),
+            col(CaseRow.entered_at),
+        )
+        .join(CaseRow)
+        .where(SubmissionRow.state == "pending", SubmissionRow.recorded_at < late)
+        .where(or_(col(CaseRow.entered_at).is_(None), col(CaseRow.entered_at) < late))
+        .where(or_(SubmissionRow.attempts > 0, passed_over))
+        .order_by(col(SubmissionRow.recorded_at), col(SubmissionRow.id))
+        .limit(MOST)
+    )
+    for sent, case, recorded_at, entered_at in rows:
+        yield Finding(SUBMISSION, sent, max(recorded_at, entered_at or recorded_at), case)
 
 
 def overdue(late: datetime) -> SelectOfScalar[DeadlineRow]:
