@@ -21,6 +21,8 @@ import worker
 from activities.keys import KeyRing
 from activities.ledger import Ledger
 from activities.payloads import ENCODING, NOTHING, data_converter
+from models import policy
+from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint
 from models.complaint.terms import ComplaintPromises
 from models.entries import Recording
@@ -33,7 +35,7 @@ from tests.office import DAY, HOUR, Office, connected, eventually
 from tests.singing import a_canary_is_heard
 from tests.visited import VISITED
 from workflows import WORKFLOWS
-from workflows.complaint import ComplaintWorkflow
+from workflows.complaint import THIRD, ComplaintWorkflow
 
 PROJECT = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
 RELEASE = "v" + PROJECT["version"].rpartition(".")[0]
@@ -54,20 +56,28 @@ was kept.
 Why it matters. Cases live for weeks, across releases. When the new worker takes over a case like this one, the case
 stands still: its clock rings no more and forms get no answer, until the old code is back.
 
-What to do. Let cases that went the old way go on in the old way. In workflows/patches.py, with the reason and the day
-it may go:
+What to do. Let cases that went the old way go on in the old way. A case knows how it began, by one of two things.
 
-    RECORDS_FIRST = "records-first"
+Its edition, where the steps of a complaint change. Raise `edition` in models/policy.toml, name it beside THIRD in
+workflows/complaint.py, and where the ways part:
 
-and where the ways part:
-
-    if workflow.patched(patches.RECORDS_FIRST):
+    if self.edition >= FOURTH:
         ...  # the new way
     else:
         ...  # the old way, as it was
 
-A change of the desk is a change of every process. It needs no patch to change the body of an activity, a timeout, a
-log line or a number of the policy, or to add a workflow.
+The promises of a case hold the edition it was opened under (models/complaint/terms.py), and a case that is rebuilt from
+the ledger keeps it.
+
+A patch, where a process has no editions, or where the desk changes (workflows/desk.py): that is every process.
+
+    if workflow.patched("records-first"):  # the reason, and the day the old way may go
+        ...  # the new way
+    else:
+        ...  # the old way, as it was
+
+Neither is needed to change the body of an activity, a timeout, a log line or a number of the policy, or to add a
+workflow.
 
 When to record anew. While {release} is not released: pytest tests/test_replay.py --record. Never what a released
 version recorded: its cases are out there.
@@ -281,9 +291,11 @@ async def test_an_outage_replays_as_it_was_told(story: Story, real_office: Offic
 
 async def test_a_recorded_case_goes_on_under_this_release(recording: Recorded):
     if failure := await failure_of(recording.text):
-        pytest.fail(
-            TEACHING.format(story=recording.story, failure=said_by(failure), release=recording.release), pytrace=False
-        )
+        pytest.fail(taught(recording, failure), pytrace=False)
+
+
+def taught(recording: Recorded, failure: Exception) -> str:
+    return TEACHING.format(story=recording.story, failure=said_by(failure), release=recording.release)
 
 
 async def told_and_replayed(story: Story, office: Office, *, record: bool) -> None:
@@ -356,6 +368,26 @@ class RecordsFirstInNewCases(RecordsFirst):
 
 async def test_an_incompatible_change_is_found(complaint: Recorded):
     assert await failure_of(complaint.text, [RecordsFirst])
+
+
+async def test_whoever_makes_one_is_taught_what_happened_and_what_to_do():
+    """Every file it sends him to is there, and so is what it speaks of in it."""
+    recording = Recorded(HISTORIES / "v0.1" / "handled_in_time.json")
+    failure = await failure_of(recording.text, [RecordsFirst])
+    assert failure
+    text = taught(recording, failure)
+    assert text.strip().startswith("v0.1/handled_in_time.json: this release cannot replay it.")
+    assert "Nondeterminism" in text.partition("What happened.")[0], "what the engine's library says of it"
+    parts = ["What happened.", "Why it matters.", "What to do.", "When to record anew. While v0.1 is not released"]
+    assert sorted(parts, key=text.index) == parts
+    named = set(re.findall(r"[\w/]+\.(?:py|toml)", text))
+    assert {"models/policy.toml", "models/complaint/terms.py", "workflows/desk.py", "tests/test_replay.py"} <= named
+    assert [file for file in named if not (HISTORIES.parents[1] / file).is_file()] == []
+    assert "self.edition >= FOURTH" in text
+    promised = policy.promises(COMPLAINT)
+    assert isinstance(promised, ComplaintPromises)
+    assert promised.terms.edition == THIRD, "FOURTH is the next"
+    assert 'workflow.patched("records-first")' in text, "as RecordsFirstInNewCases does it, which replays"
 
 
 async def test_an_incompatible_change_lets_old_cases_go_on_when_it_is_gated(complaint: Recorded):
