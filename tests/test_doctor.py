@@ -14,7 +14,17 @@ from structlog.testing import capture_logs
 import worker
 from models.complaint import COMPLAINT
 from models.complaint.past import ComplaintPast
-from models.tables import ArchiveRow, CaseRow, DeadlineRow, DeliveryRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tables import (
+    AlarmRow,
+    ArchiveRow,
+    CaseRow,
+    DeadlineRow,
+    DeliveryRow,
+    EventRow,
+    NoticeRow,
+    SubmissionRow,
+    TaskRow,
+)
 from models.words import LANGUAGES, Language, say
 from settings import House
 from starter.commands.care import _lateness
@@ -260,7 +270,9 @@ async def test_a_run_whose_code_fails_and_one_that_nobody_works_for(day: Day, mo
     bad = worker.build(office.client, office.ledger, task_queue=office.task_queue, workflows=[BadRelease])
     async with bad:
         assert await day.found() == [("run_silent", broken)], "the others go on under the bad release"
-        assert await office.front.reconciler.round(everything=True) == [], "which is no alarm yet"
+        [silent] = await office.front.reconciler.round(everything=True)
+        assert (silent.kind, silent.case) == ("run_silent", broken), "who asks is told"
+        assert office.rows(AlarmRow, broken) == [], "and nobody else"
     monkeypatch.setattr(reconciler, "ANSWER_WITHIN", timedelta(seconds=1))
     opened = [day.late, day.answered, day.moved, day.withdrawn, day.foreign, broken]
     assert sorted(await day.found()) == sorted(("run_silent", case) for case in opened)

@@ -62,13 +62,14 @@ class Reconciler:
         self._task_queue = task_queue
 
     async def round(self, everything: bool = False) -> list[Finding]:
-        """Compare and repair, and name what nobody decides. With `everything`, ask every open case what it knows: after a restore.
+        """Compare and repair, and name what nobody decides; what does not answer is no alarm. With `everything`, ask every open case what it knows: after a restore.
 
         Raises RPCError or RuntimeError when the engine does not answer.
         """
-        findings = [finding async for finding in self.compare(everything) if finding.kind != SILENT]
-        findings += await asyncio.to_thread(self._stuck)
-        return await self._kept_and_repaired([*REPAIRED, *NAMED, UNREACHABLE], findings)
+        found = [finding async for finding in self.compare(everything)]
+        silent = [finding for finding in found if finding.kind == SILENT]
+        findings = [finding for finding in found if finding.kind != SILENT] + await asyncio.to_thread(self._stuck)
+        return await self._kept_and_repaired([*REPAIRED, *NAMED, UNREACHABLE], findings) + silent
 
     async def glance(self) -> list[Finding]:
         """What the engine itself says went wrong: runs ended from outside, and runs whose code fails."""
