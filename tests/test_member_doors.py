@@ -24,7 +24,7 @@ from starter.front import Front
 from starter.members import interface
 from starter.members.files import FileReport, Kind, take_file
 from starter.members.folder import take_folder
-from starter.members.pull import Pulled, pull_changed, pull_expiring, pull_purchases
+from starter.members.pull import Pulled, pull_expiring, pull_news, pull_purchases
 from starter.members.sources import BadSource, SourceFailed, source_of
 from starter.reseal import reseal
 from starter.spreadsheets.imports import ImportInterrupted
@@ -394,11 +394,11 @@ async def test_the_member_system_is_asked_for_changes_expiries_and_purchases(
     file.write_text(SQL.format(database=tmp_path / "chain.db") if kind == "sql" else http)
     source = source_of(file)
     before = list(chain.iterdump())
-    assert pull_changed(front, source) == Pulled(new=2, refused=1)
-    assert pull_changed(front, source) == Pulled()
+    assert pull_news(front, source) == (Pulled(new=2, refused=1), Pulled(new=2))
+    assert pull_news(front, source) == (Pulled(), Pulled())
     chain.execute("UPDATE vip SET v = 2, name = '周周', changed = '2026-11-24' WHERE no = 'V1'")
     chain.commit()
-    assert pull_changed(front, source) == Pulled(changed=1)
+    assert pull_news(front, source) == (Pulled(changed=1), Pulled())
     assert [member.valid_through for member in source.expiring("2026-12")] == [
         date(2026, 12, 28 + n) for n in (1, 2, 3)
     ]
@@ -407,7 +407,7 @@ async def test_the_member_system_is_asked_for_changes_expiries_and_purchases(
     assert (order.amount, order.paid) == (Decimal(500), Decimal(600))
     [mine] = [member for member in LocalMembers(house.database).changed(NOON) if member.version == 2]
     period = (datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
-    assert pull_purchases(front, source, [mine.id], *period) == Pulled(new=2)
+    assert pull_purchases(front, source, [mine.id], *period) == Pulled(known=2)
     assert [one.amount for one in LocalMembers(house.database).purchases(mine.id, *period)] == [Decimal(500)]
     chain.execute("UPDATE vip SET v = 1, name = '周', changed = '2026-11-21' WHERE no = 'V1'")
     assert list(chain.iterdump()) == before
@@ -419,10 +419,10 @@ async def test_a_member_system_that_does_not_answer_or_is_not_described_is_said_
     file = tmp_path / "source.toml"
     file.write_text('[http]\nurl = "http://127.0.0.1:1"\n')
     with pytest.raises(SourceFailed, match="ConnectError"):
-        pull_changed(front, source_of(file))
+        pull_news(front, source_of(file))
     file.write_text(SQL.format(database=tmp_path / "none.db").replace("FROM vip", "FROM nobody"))
     with pytest.raises(SourceFailed, match="OperationalError"):
-        pull_changed(front, source_of(file))
+        pull_news(front, source_of(file))
     for bad in ('[sql]\nurl = "nonsense://me:secret@here"\n', "[http]\n", "", "[sql"):
         file.write_text(bad)
         with pytest.raises(BadSource, match=r"source\.toml|sql\.url") as error:

@@ -125,9 +125,9 @@ class PullRow(SQLModel, table=True):
     __tablename__ = "member_pulls"
 
     source: str = Field(primary_key=True)
-    """`sql` or `http`."""
+    """`sql` or `http`; with `-receipts`, what its members bought."""
     since: datetime
-    """Everything changed up to then was taken."""
+    """Everything up to then was taken."""
     at: datetime
     """When it was asked last with success."""
 

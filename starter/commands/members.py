@@ -29,7 +29,7 @@ from starter.commands.work import Cursor, Limit, say_line
 from starter.front import Front
 from starter.members import files
 from starter.members.folder import take_folder
-from starter.members.pull import Pulled, pull_changed, pull_expiring
+from starter.members.pull import Pulled, pull_expiring, pull_news
 from starter.members.said import said
 from starter.members.shelf import Completenesses, Lines, MemberView, MemberViews, Period
 from starter.members.sources import BadSource, SourceFailed, source_of
@@ -109,18 +109,24 @@ def pull(
     ] = None,
     data: Data = None,
 ) -> None:
-    """向会员系统拉取新增和变更的会员 · asks the member system who is new or changed since the last time."""
+    """向会员系统拉取新增和变更的会员及消费 · asks the member system who is new or changed, and what was bought."""
     front, person = _front(data, by)
     if person.role not in files.MAY_BRING["members"]:
         raise SystemExit(say("refusal", "may_not_read", LANGUAGE))
     source = _source(front)
+    bought = Pulled()
     try:
-        pulled = pull_expiring(front, source, month) if month else pull_changed(front, source)
+        if month:
+            pulled = pull_expiring(front, source, month)
+        else:
+            pulled, bought = pull_news(front, source)
     except SourceFailed as error:
         raise SystemExit(say("import", "source_failed", LANGUAGE, reason=error)) from error
     except ValueError as error:
         raise SystemExit(f"--month: {error}") from error
-    say_line(_pulled(pulled))
+    say_line(say("import", "pulled", LANGUAGE, **pulled._asdict()))
+    if any(bought):
+        say_line(say("import", "receipts_pulled", LANGUAGE, **bought._asdict()))
 
 
 def _source(front: Front) -> Any:
@@ -131,10 +137,6 @@ def _source(front: Front) -> Any:
         return source_of(file)
     except BadSource as error:
         raise SystemExit(str(error)) from error
-
-
-def _pulled(pulled: Pulled) -> str:
-    return say("import", "pulled", LANGUAGE, **pulled._asdict())
 
 
 @members.command("watch")
@@ -150,7 +152,7 @@ def keep_taking(data: Data = None) -> None:
             if folder:
                 await _whatever_happens("folder", take_folder, front, folder)
             if source:
-                await _whatever_happens("pull", pull_changed, front, source)
+                await _whatever_happens("pull", pull_news, front, source)
             await asyncio.sleep(EVERY)
 
     until_stopped(run())

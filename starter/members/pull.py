@@ -1,16 +1,17 @@
 """What the member system is asked for: who is new or changed, whose card expires in a month, what a member bought. All is taken as if it had been sent."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import structlog
 from sqlmodel import Session
 
 from activities import members
-from models.members import Member, MemberRecord, PurchaseRecord
+from activities.members import LocalMembers
+from models.members import Member, MemberRecord, PurchaseRecord, month_days
 from models.tables import MemberRow, PullRow
 from starter.front import Front
 from starter.members.register import Taken
@@ -20,6 +21,10 @@ from starter.refusals import Refused
 OVERLAP = timedelta(minutes=10)
 """Asked for once more each time: a system stamps a change before others see it. What is known already costs nothing."""
 AT_ONCE = 100
+RECEIPTS_EVERY = timedelta(hours=1)
+"""Who bought what is a question for each member: asked as often as somebody may be called before it is known."""
+CARD_YEAR = timedelta(days=400)
+"""No year that counts for a card began longer before its last day, be it the card's own or the calendar's."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger()
@@ -37,16 +42,18 @@ class Pulled(NamedTuple):
         return Pulled(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def pull_changed(front: Front, source: Asked) -> Pulled:
-    """Everybody who is new or changed since the last time. SourceFailed leaves it to be asked again from there."""
+def pull_news(front: Front, source: Asked) -> tuple[Pulled, Pulled]:
+    """Everybody who is new or changed since the last time, and the receipts of those whose card ends soon.
+
+    SourceFailed leaves it to be asked again from there: it has answered when it has answered both, and a list waits for that.
+    """
     begun = front.now()
-    with front.house.database.reading() as session:
-        last = session.get(PullRow, source.name)
-    since = (last.since - OVERLAP) if last else LONG_AGO
-    pulled = _take(front, source, source.changed(since), existing=False)
-    front.write_here(lambda session, now: session.merge(PullRow(source=source.name, since=begun, at=now)))
-    log.info("members.pulled", **pulled._asdict())
-    return pulled
+    last = _last(front, source.name)
+    changed = _take(front, source, source.changed(last - OVERLAP if last else LONG_AGO), existing=False)
+    log.info("members.pulled", **changed._asdict())
+    bought = _pull_bought(front, source, begun)
+    _answered(front, source.name, begun)
+    return changed, bought
 
 
 def pull_expiring(front: Front, source: Asked, month: str) -> Pulled:
@@ -54,15 +61,52 @@ def pull_expiring(front: Front, source: Asked, month: str) -> Pulled:
     return _take(front, source, source.expiring(month), existing=True)
 
 
-def pull_purchases(front: Front, source: Asked, ids: Sequence[str], since: datetime, until: datetime) -> Pulled:
+def pull_purchases(front: Front, source: Asked, ids: Iterable[str], since: datetime, until: datetime) -> Pulled:
     """What these members (ids of ours) paid in a period, and what was paid back of it."""
+    unfit, pulled = source.unfit, Pulled()
+    found = chain.from_iterable(source.receipts(_number(front, member), since, until) for member in ids)
+    for part in _parts(found):
+        pulled += _counted(front.write_here(partial(_take_receipts, front, part)))
+    return pulled + Pulled(refused=source.unfit - unfit)
+
+
+def _pull_bought(front: Front, source: Asked, now: datetime) -> Pulled:
+    """The receipts of those who are to be listed and called: of the whole year, for an old order may be paid back today.
+
+    Once in a while; but first of all in every month, whose list is reckoned by them.
+    """
+    mark, zone = f"{source.name}-receipts", front.house.calendar
+    last, today = _last(front, mark), now.astimezone(zone).date()
+    if last and now - last < RECEIPTS_EVERY and last.astimezone(zone).month == today.month:
+        return Pulled()
+    this_month = f"{today:%Y-%m}"
     pulled = Pulled()
-    for member in ids:
-        with front.house.database.reading() as session:
-            number = members.whole(session.get_one(MemberRow, member), front.house.keys)["member_no"]
-        for part in _parts(source.receipts(number, since, until)):
-            pulled += _counted(front.write_here(partial(_take_receipts, front, part)))
+    for month in (this_month, f"{month_days(this_month)[1]:%Y-%m}"):
+        expiring = LocalMembers(front.house.database).expiring(month)
+        ids = (member.id for member in expiring if member.valid_through and member.valid_through >= today)
+        since = datetime.combine(month_days(month)[0], time(), zone) - CARD_YEAR
+        pulled += pull_purchases(front, source, ids, since, now)
+    _answered(front, mark, now)
+    log.info("members.receipts_pulled", **pulled._asdict())
     return pulled
+
+
+def _last(front: Front, source: str) -> datetime | None:
+    """Up to when everything was taken."""
+    with front.house.database.reading() as session:
+        row = session.get(PullRow, source)
+    return row.since if row else None
+
+
+def _answered(front: Front, source: str, begun: datetime) -> None:
+    front.write_here(lambda session, now: session.merge(PullRow(source=source, since=begun, at=now)))
+
+
+def _number(front: Front, member: str) -> str:
+    """What the member system calls a member of ours."""
+    with front.house.database.reading() as session:
+        number: str = members.whole(session.get_one(MemberRow, member), front.house.keys)["member_no"]
+    return number
 
 
 def _take(front: Front, source: Asked, found: Iterable[Member], existing: bool) -> Pulled:
