@@ -288,6 +288,42 @@ async def test_what_is_paid_back_after_the_list_takes_the_waiver_away(office: Of
     assert notice_of(office, "m", "2027-01").state == "open"
 
 
+async def test_who_comes_on_the_list_late_is_told_of_to_who_makes_the_regions_calls(office: Office):
+    """While they are being made, once a day; when they are done, by another round, which climbs as the first one does."""
+    receipts = {}
+    for who in ("poor", "first", "second", "third"):
+        member(office, who, "2027-01-10")
+        receipts[who] = bought(office, who, "1000" if who != "poor" else "1", on=at("2026-10-01 12:00"))[0]
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    await listed(office, "2027-01")
+    for who in ("first", "second"):
+        bought(office, who, "1", refund_of=receipts[who])
+    await delivered(office)
+    east = cases(office, "expiry_calls")["2027-01-east"].id
+    assert office.heard(east, "lin") == ["calls_to_make/None", "one_more_call/None"]
+    for who in ("poor", "first"):
+        await office.hand_in(notice_of(office, who, "2027-01").id, "call", process="expiry_notice", outcome="declined")
+    await looked_round(office)
+    assert office.case(east).state == "open", "one is still to be called"
+    await office.hand_in(notice_of(office, "second", "2027-01").id, "call", process="expiry_notice", outcome="declined")
+    await looked_round(office)
+    assert office.case(east).state == "archived"
+
+    await until(office, at("2027-01-03 12:00"))
+    bought(office, "third", "1", refund_of=receipts["third"])
+    await delivered(office)
+    again = cases(office, "expiry_calls")["2027-01-east-2"].id
+    await office.pass_time(HOUR)
+    assert office.heard(again, "lin") == ["calls_to_make/None", "breached/calls_done"]
+    assert office.heard(again, "wang") == ["overdue/calls_done"], "his month is over, and his card ends on the 10th"
+    await office.hand_in(
+        notice_of(office, "third", "2027-01").id, "call", process="expiry_notice", outcome="will_spend"
+    )
+    await looked_round(office)
+    assert office.case(again).state == "archived"
+
+
 async def test_what_is_bought_while_the_list_is_being_made_is_judged_once_the_notice_is_there(office: Office):
     member(office, "m", "2027-01-10")
     await office.worker_leaves()

@@ -4,7 +4,6 @@ Killed at any point and begun again it goes on where it was: lines by the member
 lines that have none yet.
 """
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 from time import sleep
@@ -15,12 +14,13 @@ from sqlmodel import Session, col, func, select
 from activities.database import once_more
 from activities.keys import COLUMN
 from activities.members import expiring, purchases
-from models.expiry import EXPIRY, EXPIRY_CALLS, ExpiryCalls, Listed, expires_at
+from models.expiry import EXPIRY, Listed, expires_at
 from models.members import Member
 from models.people import CALENDAR, Person, Role
 from models.tables import CaseRow, EventRow, ExpiryLineRow, ExpiryListRow, PullRow, SubmissionRow
 from models.tasks import OPENING
 from settings import House
+from starter.expiry.calls import open_round
 from starter.expiry.standing import open_notice, rule_of
 from starter.expiry.workbook import workbook
 from starter.members.sources import source_of
@@ -34,8 +34,6 @@ BREATH = 0.05
 """Seconds between two transactions: who waits for the ledger meanwhile comes first."""
 GONE = ("left", "replaced")
 """Nobody is to be called about such a card."""
-NO_CODE = re.compile(r"[^\w.-]")
-"""What a region's name may hold, and a number may not."""
 NOWHERE = "other"
 """The region of stores that the directory does not know."""
 
@@ -197,14 +195,7 @@ class Lists:
                 ExpiryLineRow.month == month, col(ExpiryLineRow.case_id).is_not(None)
             )
             for region, members in session.exec(on_list.group_by(col(ExpiryLineRow.region))).all():
-                facts = ExpiryCalls(
-                    round_no=f"{month}-{NO_CODE.sub('-', region)}",
-                    month=month,
-                    region=region,
-                    begins_at=begins_at,
-                    members=members,
-                )
-                self._submissions.open_in(session, EXPIRY_CALLS, facts, CALENDAR)
+                open_round(session, self._submissions, month, region, begins_at, members)
             row.opened_at = self._clock()
 
 

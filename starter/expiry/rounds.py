@@ -14,6 +14,7 @@ from models.expiry import EXPIRY_CALLS, EXPIRY_NOTICE, CallsDone
 from models.people import CALENDAR
 from models.tables import CaseRow, ExpiryLineRow, MemberRow, PurchaseRow, SubmissionRow, TaskRow
 from settings import House
+from starter.expiry.calls import done_key
 from starter.expiry.standing import judge
 from starter.submissions import Submissions
 
@@ -101,7 +102,7 @@ class Rounds:
 
     @once_more
     def _close_round(self, case: str) -> bool:
-        key = f"called-{case}"
+        key = done_key(case)
         with self._database.writing() as session:
             row = session.exec(select(CaseRow).where(CaseRow.id == case).with_for_update()).one()
             told = session.get(SubmissionRow, key)

@@ -17,6 +17,8 @@ from models.members import Member
 from models.organisation import Who
 from models.people import CALENDAR
 from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, MemberRow, SubmissionRow
+from models.tasks import OPENING
+from starter.expiry.calls import one_more_call
 from starter.submissions import Submissions
 
 log = structlog.get_logger()
@@ -48,6 +50,10 @@ def judge(
             if not now_stands.waived and line.expires_at > now:
                 _count(line, now_stands)
                 touched.append(open_notice(session, submissions, people, line))
+                if session.get_one(
+                    ExpiryListRow, line.month
+                ).opened_at:  # else the rounds are still to come, this call in them
+                    one_more_call(session, submissions, line, begun_at(session, line.month), now)
         elif because := _ended(line, member, now_stands, now):
             touched += _settle(session, submissions, line.case_id, because)
     return touched
@@ -75,21 +81,26 @@ def of_list(member: Member, line: ExpiryLineRow) -> Member:
 
 def open_notice(session: Session, submissions: Submissions, people: Who, line: ExpiryLineRow) -> str:
     """The notice of a member of the list, its number his place on it."""
-    run = session.get_one(CaseRow, session.get_one(ExpiryListRow, line.month).case_id)
-    opening = select(SubmissionRow.outline).where(SubmissionRow.case_id == run.id, SubmissionRow.form == "open")
     facts = ExpiryNotice(
         notice_no=f"{line.month}-{line.nth:05}",
         month=line.month,
         member=line.member_id,
         store=line.store if people.store(line.store) else None,
         valid_through=line.valid_through,
-        begins_at=datetime.fromisoformat(session.exec(opening).one()["begins_at"]),
+        begins_at=begun_at(session, line.month),
         expires_at=line.expires_at,
         purchases=line.purchases,
         spend=yuan(line.fen),
     )
     line.waived, line.case_id = False, submissions.open_in(session, EXPIRY_NOTICE, facts, CALENDAR).case
     return line.case_id
+
+
+def begun_at(session: Session, month: str) -> datetime:
+    """When a month's run began: the clocks of its calls run from there."""
+    run = session.get_one(ExpiryListRow, month).case_id
+    opening = select(SubmissionRow.outline).where(SubmissionRow.case_id == run, SubmissionRow.form == OPENING)
+    return datetime.fromisoformat(session.exec(opening).one()["begins_at"])
 
 
 def yuan(fen: int) -> Decimal:
