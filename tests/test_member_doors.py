@@ -304,6 +304,24 @@ async def test_a_folder_takes_each_file_once_and_puts_it_away(front: Front, hous
     assert count(house, MemberFileRow, MemberFileRow.by == MEMBER_SYSTEM.id) == 2
 
 
+async def test_a_file_is_taken_whatever_its_suffix_is_like_and_its_rejected_rows_once_they_are_corrected(
+    front: Front, house: House, tmp_path: Path
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    table(folder / "NEW.CSV", [record(1), record(2) | {"store": "SH99"}])
+    [report] = take_folder(front, folder, still=0)
+    assert (report.opened, report.rejected) == (1, 1)
+    rejected = folder / "done" / "NEW.rejected.csv"
+    corrected = folder / rejected.name
+    corrected.write_text(rejected.read_text(encoding="utf-8-sig").replace("SH99", "SH02"), encoding="utf-8")
+    [report] = take_folder(front, folder, still=0)
+    assert (report.opened, report.rejected) == (1, 0)
+    left = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert left == {"done/NEW.CSV", "done/NEW.rejected.csv", "done/NEW.corrected.csv"}
+    assert count(house, MemberRow) == 2
+
+
 # The member system, asked
 
 

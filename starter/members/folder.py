@@ -6,6 +6,7 @@ folder/done/…      taken; beside it its rejected rows, where there are any
 folder/failed/…    no table of ours; beside it the reason
 """
 
+import re
 from pathlib import Path
 from time import time
 
@@ -20,6 +21,8 @@ from starter.spreadsheets.sheets import CannotImport
 KINDS = frozenset({".csv", ".xlsx", ".xls"})
 STILL = 5.0
 """Seconds since anybody wrote to a file, before it is believed to be whole."""
+CORRECTED = re.compile(r"\.rejected", re.IGNORECASE)
+"""In the name of a file that is laid down: rejected rows, corrected. While it is taken, that would be the name of our own."""
 
 log = structlog.get_logger()
 
@@ -31,8 +34,8 @@ def take_folder(front: Front, folder: Path, still: float = STILL) -> list[FileRe
         place.mkdir(parents=True, exist_ok=True)
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.suffix.lower() in KINDS and time() - file.stat().st_mtime >= still:
-            file.rename(_free(taking / file.name))
-    waiting = [file for file in sorted(taking.iterdir()) if file.suffix in KINDS and ".rejected" not in file.name]
+            file.rename(_free(taking / CORRECTED.sub(".corrected", file.name)))
+    waiting = [file for file in sorted(taking.iterdir()) if file.suffix.lower() in KINDS and not _is_ours(file)]
     return [report for file in waiting if (report := _take(front, folder, file))]
 
 
@@ -60,6 +63,11 @@ def _take(front: Front, folder: Path, file: Path) -> FileReport | None:
     counts = {"rows": report.total, "new": report.opened, "changed": report.changed, "rejected": report.rejected}
     log.info("members.file_taken", kind=kind, **counts)
     return report
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether it holds the rejected rows of a file that was broken off."""
+    return ".rejected" in file.name
 
 
 def _free(path: Path) -> Path:
