@@ -285,6 +285,12 @@ async def test_receipts_come_from_a_workbook_too(front: Front, tmp_path: Path):
     assert (report.opened, report.rejected, report.zone_assumed) == (1, 1, 2)
 
 
+async def inbox(front: Front, person: str = "admin") -> list[str]:
+    """What somebody was told, the latest first."""
+    notices = await front.look(front.actor(person), lambda views: views.notices())
+    return [notice.text for notice in notices.items]
+
+
 async def test_a_folder_takes_each_file_once_and_puts_it_away(front: Front, house: House, tmp_path: Path):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -300,6 +306,14 @@ async def test_a_folder_takes_each_file_once_and_puts_it_away(front: Front, hous
     left = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     done = {"done/a-members.csv", "done/a-members.rejected.csv", "done/b-receipts.csv"}
     assert left == done | {"failed/c-letter.csv", "failed/c-letter.csv.txt", "d-notes.txt"}
+    assert await inbox(front) == [
+        "会员文件夹：一个文件不能收取，已移到 failed，原因在其旁的 .txt 文件中。",
+        "会员文件夹：一个文件有 1 行（共 2 行）不能收下。退回的行和原因在 done 中，改好后重新放入文件夹。",
+    ]
+    (folder / "done" / "a-members.csv").rename(folder / "once-more.csv")
+    (folder / "failed" / "c-letter.csv").rename(folder / "c-letter.csv")
+    take_folder(front, folder, still=0)
+    assert len(await inbox(front)) == 2, "the same file again is told once"
     assert (count(house, MemberRow), count(house, PurchaseRow)) == (1, 1)
     assert count(house, MemberFileRow, MemberFileRow.by == MEMBER_SYSTEM.id) == 2
 
@@ -414,6 +428,8 @@ async def test_the_member_system_is_asked_for_changes_expiries_and_purchases(
     before = list(chain.iterdump())
     assert pull_news(front, source) == (Pulled(new=2, refused=1), Pulled(new=2))
     assert pull_news(front, source) == (Pulled(), Pulled())
+    [told] = await inbox(front)
+    assert told.startswith("会员系统：拉取的会员中有 1 条不能收下")
     chain.execute("UPDATE vip SET v = 2, name = '周周', changed = '2026-11-24' WHERE no = 'V1'")
     chain.commit()
     assert pull_news(front, source) == (Pulled(changed=1), Pulled())

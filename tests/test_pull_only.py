@@ -100,3 +100,19 @@ async def test_nobody_is_asked_about_whose_card_ends_later(office: Office, chain
     assert list(cases(office, "audit_list")) == ["east-2026-11-30"]
     await until(office, at("2026-12-01 00:00"))
     assert await asked(office) == (Pulled(), Pulled(new=1, known=1)), "the month is new, and so are those it lists"
+
+
+async def test_what_cannot_be_taken_is_one_word_to_the_administrator_however_often_it_is_asked_for(
+    office: Office, chain: Chain
+):
+    chain.joins("V1", "2026-12-31")
+    chain.sells("V1", "S1", at("2026-06-01 12:00"), -5)
+    await asked(office)
+    for refused in ([1], [1, 2]):
+        for _ in range(2):
+            await office.pass_time(HOUR + A_MINUTE)
+            assert (await asked(office))[1].refused == refused[-1]
+        async with office.api("admin") as door:
+            told = [one["text"] for one in (await door.get("/api/notices")).json()["items"]]
+        assert [text[:18] for text in told] == [f"会员系统：拉取的消费小票中有 {n} 条" for n in reversed(refused)]
+        chain.sells("V1", "S2", at("2026-06-02 12:00"), -7)

@@ -7,6 +7,7 @@ folder/failed/…    no table of ours; beside it the reason
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from time import time
 
@@ -16,6 +17,7 @@ from models.audit import MEMBER_SYSTEM
 from models.words import LANGUAGES
 from starter.front import Front
 from starter.members.files import FileReport, kind_of, take_file
+from starter.members.telling import tell_administrators
 from starter.spreadsheets.sheets import CannotImport
 
 KINDS = frozenset({".csv", ".xlsx", ".xls"})
@@ -54,15 +56,23 @@ def _take(front: Front, folder: Path, file: Path) -> FileReport | None:
     except CannotImport as error:
         failed = _free(folder / "failed" / file.name)
         failed.with_name(f"{failed.name}.txt").write_text("\n".join(map(error.said, LANGUAGES)), encoding="utf-8")
+        _tell(front, "member_file_failed", file, {})
         file.rename(failed)
         log.error("members.file_failed", code=error.code)
         return None
+    if report.rejected:
+        _tell(front, "member_rows_rejected", file, {"rejected": str(report.rejected), "total": str(report.total)})
     if report.rejected_file:
         report.rejected_file = report.rejected_file.rename(_free(folder / "done" / report.rejected_file.name))
     file.rename(_free(folder / "done" / file.name))
     counts = {"rows": report.total, "new": report.opened, "changed": report.changed, "rejected": report.rejected}
     log.info("members.file_taken", kind=kind, **counts)
     return report
+
+
+def _tell(front: Front, what: str, file: Path, counts: dict[str, str]) -> None:
+    house = front.house
+    front.write_here(partial(tell_administrators, house.people, house.keys, what, [file.read_bytes()], counts))
 
 
 def _is_ours(file: Path) -> bool:

@@ -1,6 +1,6 @@
 """What the member system is asked for: who is new or changed, whose card expires in a month, what a member bought. All is taken as if it had been sent."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from itertools import chain, islice
@@ -11,11 +11,13 @@ from sqlmodel import Session
 
 from activities import members
 from activities.members import LocalMembers
+from models.forms import LEDGER
 from models.members import Member, MemberRecord, PurchaseRecord, month_days
 from models.tables import MemberRow, PullRow
 from starter.front import Front
 from starter.members.register import Taken
 from starter.members.sources import Asked
+from starter.members.telling import mark_of, tell_administrators
 from starter.refusals import Refused
 
 OVERLAP = timedelta(minutes=10)
@@ -63,11 +65,8 @@ def pull_expiring(front: Front, source: Asked, month: str) -> Pulled:
 
 def pull_purchases(front: Front, source: Asked, ids: Iterable[str], since: datetime, until: datetime) -> Pulled:
     """What these members (ids of ours) paid in a period, and what was paid back of it."""
-    unfit, pulled = source.unfit, Pulled()
     found = chain.from_iterable(source.receipts(_number(front, member), since, until) for member in ids)
-    for part in _parts(found):
-        pulled += _counted(front.write_here(partial(_take_receipts, front, part)))
-    return pulled + Pulled(refused=source.unfit - unfit)
+    return _take_all(front, source, found, front.receipts.take_all, "receipts_refused")
 
 
 def _pull_bought(front: Front, source: Asked, now: datetime) -> Pulled:
@@ -110,20 +109,39 @@ def _number(front: Front, member: str) -> str:
 
 
 def _take(front: Front, source: Asked, found: Iterable[Member], existing: bool) -> Pulled:
-    unfit, pulled = source.unfit, Pulled()
-    for part in _parts(member.record for member in found if member.record):
-        pulled += _counted(front.write_here(partial(_take_members, front, part, existing)))
-    return pulled + Pulled(refused=source.unfit - unfit)
+    take = partial(front.audits.register.take_all, existing=existing)
+    return _take_all(front, source, (member.record for member in found if member.record), take, "members_refused")
 
 
-def _take_members(
-    front: Front, part: list[MemberRecord], existing: bool, session: Session, now: datetime
+def _take_all(
+    front: Front,
+    source: Asked,
+    records: Iterable[MemberRecord | PurchaseRecord],
+    take: Callable[..., list[Taken | Refused]],
+    refused: str,
+) -> Pulled:
+    """Take them a part at a time. Those that cannot be are in the log, and the administrators hear how many they are."""
+    pulled, marks = Pulled(), []
+    for part in _parts(records):
+        outcomes = front.write_here(partial(_taken, take, part))
+        pulled += _counted(outcomes)
+        marks += [_mark(record, out) for record, out in zip(part, outcomes, strict=True) if isinstance(out, Refused)]
+    unfit = source.unfit()
+    if marks or unfit:
+        counts = {"refused": str(len(marks) + len(unfit))}
+        house = front.house
+        front.write_here(partial(tell_administrators, house.people, house.keys, refused, [*marks, *unfit], counts))
+    return pulled + Pulled(refused=len(unfit))
+
+
+def _taken(
+    take: Callable[..., list[Taken | Refused]], part: list[Any], session: Session, now: datetime
 ) -> list[Taken | Refused]:
-    return front.audits.register.take_all(session, now, part, existing)
+    return take(session, now, part)
 
 
-def _take_receipts(front: Front, part: list[PurchaseRecord], session: Session, now: datetime) -> list[Taken | Refused]:
-    return front.receipts.take_all(session, now, part)
+def _mark(record: MemberRecord | PurchaseRecord, refused: Refused) -> bytes:
+    return mark_of(refused.code + record.model_dump_json(context=LEDGER))
 
 
 def _counted(outcomes: Sequence[Taken | Refused]) -> Pulled:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from activities.members import read_day
 from models.forms import Private, Text
 from models.members import Member, MemberRecord, Purchase, PurchaseRecord, month_days
+from starter.members.telling import mark_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -121,8 +122,14 @@ class Asked:
     """What both have in common: records into the answers of `Members`."""
 
     name: Literal["sql", "http"]
-    unfit = 0
-    """Records that could not be read, so far: one of them holds up no other."""
+
+    def __init__(self) -> None:
+        self._unfit: list[bytes] = []
+
+    def unfit(self) -> list[bytes]:
+        """The marks of the records that could not be read since this was asked last: one of them holds up no other."""
+        marks, self._unfit = self._unfit, []
+        return marks
 
     def records(self, question: Literal["changed", "expiring"], **values: Any) -> Iterator[MemberRecord]:
         raise NotImplementedError
@@ -147,7 +154,7 @@ class Asked:
             try:
                 yield model.model_validate({name: value for name, value in record.items() if value is not None})
             except ValidationError as error:
-                self.unfit += 1
+                self._unfit.append(mark_of(repr(sorted(record.items()))))
                 fields = {".".join(map(str, found["loc"])) for found in error.errors(include_input=False)}
                 log.warning("members.unfit", fields=sorted(fields & model.model_fields.keys()))
 
@@ -158,6 +165,7 @@ class SqlMembers(Asked):
     name = "sql"
 
     def __init__(self, source: SqlSource) -> None:
+        super().__init__()
         self._source = source
         self._engine = _reading_only(source.url.get_secret_value())
 
@@ -209,6 +217,7 @@ class HttpMembers(Asked):
     name = "http"
 
     def __init__(self, source: HttpSource) -> None:
+        super().__init__()
         token = source.token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         self._client = httpx2.Client(base_url=source.url, headers=headers, timeout=WITHIN)
