@@ -46,6 +46,7 @@ async def test_a_month_is_seen_by_each_as_far_as_he_may(month: Office):
     _, whole = await answer(month, "lin", "expiry/2027-01")
     assert (whole["title"], whole["listed"], whole["waived"]) == ("2027年1月到期会员名单", 3, 1)
     assert (whole["reader"], whole["role"], whole["scope"]) == ("lin", "specialist", "all")
+    assert whole["made_anyway_by"] is None
     [first] = [line for line in whole["items"] if line["name"] == "会员m1"]
     assert (first["purchases"], first["spend"], first["purchases_missing"]) == (2, "500.5", 1)
     assert (first["amount_missing"], first["state"], first["outcome"]) == ("499.5", "to_call", None)
@@ -129,11 +130,42 @@ async def kefu(*words: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, list(words))
 
 
-async def test_by_the_command_line(month: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
+@pytest.fixture
+def terminal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lin's, and wide."""
     monkeypatch.setenv("KEFU_KEYS", KEYS)
-    monkeypatch.setenv("KEFU_DATA", str(month.house.settings.data))
+    monkeypatch.setenv("KEFU_DATA", str(house.settings.data))
     monkeypatch.setenv("KEFU_ACTOR", "lin")
     monkeypatch.setattr("starter.commands.terminal.out.width", 250)
+
+
+@pytest.mark.usefixtures("terminal")
+async def test_a_list_is_made_anyway_by_the_command_line(office: Office):
+    """By the manager, of a month that has begun and whose list is not made yet; and the list says so."""
+    member(office, "m1", "2027-01-10")
+    await office.worker_leaves()
+    await until(office, at("2026-12-01 00:00"))
+    await asyncio.to_thread(office.front.almanac.open_due, "expiry", office.now())
+    for words, said in (
+        (("--anyway", "--as", "wang"), "--anyway 要写明是哪个月的名单"),
+        (("2027-01", "--anyway"), "须由客服部经理决定"),
+        (("2027-02", "--anyway", "--as", "wang"), "2027-02 的名单还没有开始"),
+    ):
+        refused = await kefu("expiry", *words)
+        assert (refused.exit_code, said in refused.output) == (1, True), refused.output
+    made = await kefu("expiry", "2027-01", "--anyway", "--as", "wang")
+    assert (made.exit_code, "2027-01 的名单将按现有资料生成" in made.output) == (0, True), made.output
+    again = await kefu("expiry", "2027-01", "--anyway", "--as", "wang")
+    assert (again.exit_code, "已在生成或已生成" in again.output) == (1, True), again.output
+    await office.worker_comes()
+    await delivered(office)
+    await listed(office, "2027-01")
+    for shown in (await kefu("expiry", "2027-01"), await kefu("expiry")):
+        assert "未等会员系统，按当时已有资料生成，决定人: wang" in shown.output
+
+
+@pytest.mark.usefixtures("terminal")
+async def test_by_the_command_line(month: Office, tmp_path: Any):
     whole = await kefu("expiry", "2027-01")
     assert whole.exit_code == 0, whole.output
     assert "2027年1月到期会员名单：3 人；另有 1 人已免年费" in whole.output

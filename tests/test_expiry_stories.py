@@ -174,6 +174,11 @@ async def test_a_list_that_cannot_wait_is_made_of_what_is_known_when_the_manager
     assert [(event.by, event.data) for event in office.events(case) if event.kind == "noted"] == [
         ("wang", {"what": "made_anyway"})
     ]
+    async with office.api("lin") as door:
+        page, months = (await door.get("/api/expiry/2027-01")).json(), (await door.get("/api/expiry")).json()
+    assert (page["made_anyway_by"], months["items"][0]["made_anyway_by"]) == ("wang", "wang")
+    figures = archived(office, "2027-01").worksheets[1]
+    assert [cell.value for cell in figures[1]] == ["未等会员系统，按当时已有资料生成，决定人", "王经理"]
 
 
 async def test_a_member_system_that_is_asked_no_more_holds_up_no_list(office: Office):
@@ -322,6 +327,23 @@ async def test_who_comes_on_the_list_late_is_told_of_to_who_makes_the_regions_ca
     )
     await looked_round(office)
     assert office.case(again).state == "archived"
+
+
+async def test_what_the_desk_refuses_of_a_machine_the_administrator_hears_of(office: Office):
+    """A purchase is taken before it is decided that the member has left: there is no notice any more that it could end."""
+    member(office, "m", "2027-01-10")
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    await listed(office, "2027-01")
+    case = notice_of(office, "m", "2027-01").id
+    office.commit(case, "call", process="expiry_notice", outcome="left")
+    bought(office, "m", "1000")
+    await delivered(office)
+    assert office.case(case).closed_because == "left"
+    assert office.heard(case, "admin") == ["refused/None"]
+    async with office.api("admin") as door:
+        [told] = (await door.get("/api/notices")).json()["items"]
+    assert "您提交的“到期结清”未被接受。工单已结案" in told["text"]
 
 
 async def test_what_is_bought_while_the_list_is_being_made_is_judged_once_the_notice_is_there(office: Office):

@@ -37,6 +37,8 @@ def show_month(
     data: Data = None,
 ) -> None:
     """到期会员名单 · a month's expiring members and their calls: kefu expiry 2027-01"""
+    if anyway and month is None:
+        raise SystemExit(say("refusal", "anyway_which_month", LANGUAGE))
 
     async def act(front: Front) -> Any:
         actor = front.actor(by)
@@ -73,6 +75,8 @@ def show_month(
                 f"{each.month}  {say('expiry', 'listed', LANGUAGE)} {each.listed}  {say('expiry', 'waived', LANGUAGE)} "
                 f"{each.waived}  {word('to_call')} {each.to_call}  {word('called')} {each.called}  {ends}"
             )
+            if each.made_anyway_by:
+                say_line(f"  {say('expiry', 'made_anyway', LANGUAGE)}: {each.made_anyway_by}")
         if not found.items:
             out.print(word("nothing"))
         rest_of(found)
@@ -98,6 +102,8 @@ def script(case: Name, by: As, data: Data = None) -> None:
 def _show(page: ExpiryPage) -> None:
     said = {"title": page.title, "as_of": f"{page.as_of:%Y-%m-%d %H:%M}", "listed": page.listed, "waived": page.waived}
     say_line(say("screen", "month_list", LANGUAGE, **said))
+    if page.made_anyway_by:
+        say_line(f"{say('expiry', 'made_anyway', LANGUAGE)}: {page.made_anyway_by}")
     table = Table()
     for column in COLUMNS:
         table.add_column(say("expiry", column, LANGUAGE), overflow="fold", no_wrap=column == "case")

@@ -21,7 +21,7 @@ from models.tables import CaseRow, EventRow, ExpiryLineRow, ExpiryListRow, PullR
 from models.tasks import OPENING
 from settings import House
 from starter.expiry.calls import open_round
-from starter.expiry.standing import open_notice, rule_of
+from starter.expiry.standing import MADE_ANYWAY, open_notice, rule_of
 from starter.expiry.workbook import workbook
 from starter.members.sources import source_of
 from starter.refusals import Conflict, Forbidden, NotFound
@@ -101,10 +101,10 @@ class Lists:
                 raise NotFound("no_month_run", month=month)
             if session.get(ExpiryListRow, month):
                 raise Conflict("list_begun", month=month)
-            now, about = self._clock(), {"what": "made_anyway"}
+            now, about = self._clock(), {"what": MADE_ANYWAY}
             session.add(ExpiryListRow(month=month, case_id=case.id, as_of=now))
             session.add(
-                EventRow(case_id=case.id, key="made_anyway", kind="noted", at=now, by=by.id, role=by.role, data=about)
+                EventRow(case_id=case.id, key=MADE_ANYWAY, kind="noted", at=now, by=by.id, role=by.role, data=about)
             )
         log.warning("expiry.made_anyway", month=month, by=by.id)
 

@@ -16,10 +16,13 @@ from models.expiry import EXPIRY_NOTICE, Because, ExpiryNotice, ExpiryPromises, 
 from models.members import Member
 from models.organisation import Who
 from models.people import CALENDAR
-from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, MemberRow, SubmissionRow
+from models.tables import CaseRow, EventRow, ExpiryLineRow, ExpiryListRow, MemberRow, SubmissionRow
 from models.tasks import OPENING
 from starter.expiry.calls import one_more_call
 from starter.submissions import Submissions
+
+MADE_ANYWAY = "made_anyway"
+"""What the timeline calls a list that was not waited for."""
 
 log = structlog.get_logger()
 
@@ -101,6 +104,12 @@ def begun_at(session: Session, month: str) -> datetime:
     run = session.get_one(ExpiryListRow, month).case_id
     opening = select(SubmissionRow.outline).where(SubmissionRow.case_id == run, SubmissionRow.form == OPENING)
     return datetime.fromisoformat(session.exec(opening).one()["begins_at"])
+
+
+def made_anyway_by(session: Session, row: ExpiryListRow) -> str | None:
+    """Who had the list made without waiting for the member system: what it would have told may be missing on it."""
+    said = select(EventRow.by).where(EventRow.case_id == row.case_id, EventRow.key == MADE_ANYWAY)
+    return session.exec(said).first()
 
 
 def yuan(fen: int) -> Decimal:

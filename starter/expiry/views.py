@@ -16,7 +16,7 @@ from models.people import Role
 from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, MemberRow, SubmissionRow
 from models.words import Language, say
 from starter.expiry.lists import place_of
-from starter.expiry.standing import reckoned, rule_of, yuan
+from starter.expiry.standing import made_anyway_by, reckoned, rule_of, yuan
 from starter.expiry.workbook import title_of
 from starter.pages import Page, Part, read_cursor, whole_of
 from starter.refusals import Conflict, Forbidden, NotFound
@@ -62,6 +62,8 @@ class ExpiryPage(Page[ExpiryLine]):
     case: str
     as_of: datetime
     made_at: datetime | None
+    made_anyway_by: str | None
+    """Who had it made without waiting for the member system; None for what was waited for."""
     listed: int
     waived: int
     reader: str
@@ -76,6 +78,7 @@ class MonthView(BaseModel):
     case: str
     as_of: datetime
     made_at: datetime | None
+    made_anyway_by: str | None
     listed: int
     waived: int
     to_call: int
@@ -162,6 +165,7 @@ class ExpiryViews(Views):
             case=row.case_id,
             as_of=self._here(row.as_of),
             made_at=self._here(row.made_at),
+            made_anyway_by=made_anyway_by(self._session, row),
             listed=row.listed,
             waived=row.waived,
             reader=self._reader.id,
@@ -281,6 +285,7 @@ class ExpiryViews(Views):
                 case=row.case_id,
                 as_of=self._here(row.as_of),
                 made_at=self._here(row.made_at),
+                made_anyway_by=made_anyway_by(self._session, row),
                 listed=row.listed,
                 waived=row.waived,
                 to_call=self._count(self._session, row.month, "to_call"),

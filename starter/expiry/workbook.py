@@ -12,7 +12,7 @@ from models.expiry import Reckoned
 from models.tables import ExpiryLineRow, ExpiryListRow, MemberRow
 from models.words import Language, say
 from settings import House
-from starter.expiry.standing import rule_of, yuan
+from starter.expiry.standing import made_anyway_by, rule_of, yuan
 from starter.papers.workbook import Column, Value, streamed
 
 COLUMNS = (
@@ -36,9 +36,10 @@ def workbook(session: Session, house: House, month: str, language: Language = "z
         sheet = book.add_worksheet(say("expiry", "figures", language))
         sheet.set_column(0, 0, 30)
         sheet.set_column(1, 1, 40)
-        rule = rule_of(session, month)
+        rule, by = rule_of(session, month), made_anyway_by(session, row)
         for line, (word, value) in enumerate(
             (
+                *([("made_anyway", house.people.name(by))] if by else []),
                 ("as_of", f"{row.as_of.astimezone(house.calendar):%Y-%m-%d %H:%M}"),
                 ("listed", str(by_waiver.get(False, 0))),
                 ("waived", str(by_waiver.get(True, 0))),
