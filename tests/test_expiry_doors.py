@@ -89,6 +89,44 @@ async def test_a_list_has_pages_and_the_calls_show_in_it(month: Office):
     assert (row["to_call"], row["called"], row["ended"]) == (1, 1, {"waiver_reached": 1})
 
 
+def sheet_of(book: bytes, nth: int = 0) -> list[list[Any]]:
+    sheet = openpyxl.load_workbook(io.BytesIO(book)).worksheets[nth]
+    return [list(row) for row in sheet.iter_rows(values_only=True)]
+
+
+async def test_the_workbook_is_the_archived_one_or_has_the_calls_until_now(month: Office):
+    """F2: who was called when, by whom, with what result, whether he was told the rule, when his store heard; who made it, and when."""
+    case = notice_of(month, "m1", "2027-01").id
+    await month.hand_in(case, "call", process="expiry_notice", outcome="will_spend")
+    bought(month, "m2", "1000")
+    await delivered(month)
+    async with month.api("lin") as door:
+        archived = await door.get("/api/expiry/2027-01/list.xlsx")
+        current = await door.get("/api/expiry/2027-01/list.xlsx?calls=true")
+        page = (await door.get("/api/expiry/2027-01")).json()
+    assert archived.headers["content-type"].endswith("spreadsheetml.sheet")
+    assert archived.headers["content-disposition"].startswith('attachment; filename="expiry-2027-01.xlsx"')
+    then, now = (
+        {row[heads.index("姓名")]: dict(zip(heads, row, strict=True)) for row in rows}
+        for heads, *rows in (sheet_of(archived.content), sheet_of(current.content))
+    )
+    assert set(then) == set(now) == {"会员m1", "会员m2", "会员m3"}
+    asked = ("状态", "去电时间", "去电人", "结果", "已告知免年费条件", "通知门店时间", "结束原因")
+    assert {then["会员m1"][head] for head in asked} == {None}
+    shown = {line["name"]: line for line in page["items"]}
+    at_minute = {name: shown["会员m1"][name][:16].replace("T", " ") for name in ("called_at", "store_notified_at")}
+    assert [now["会员m1"][head] for head in asked] == [
+        *("已去电", at_minute["called_at"], "林晓", "将再消费"),
+        *("是", at_minute["store_notified_at"], None),
+    ]
+    assert [now["会员m2"][head] for head in asked] == ["已结束", None, None, None, None, None, "已达免年费条件"]
+    assert now["会员m3"]["状态"] == "待去电"
+    made_at = page["made_at"][:16].replace("T", " ")
+    assert [then["会员m1"][head] for head in ("制表", "制表时间")] == ["日程 · calendar", made_at]
+    async with month.api("oa-sh01") as store:
+        assert (await store.get("/api/expiry/2027-01/list.xlsx?calls=true")).status_code == 403
+
+
 async def test_the_script_says_what_the_member_still_lacks_now(month: Office):
     """Re-reckoned before the call: not what the list said."""
     case = notice_of(month, "m1", "2027-01").id
@@ -177,6 +215,8 @@ async def test_by_the_command_line(month: Office, tmp_path: Any):
     sheet = openpyxl.load_workbook(io.BytesIO(file.read_bytes())).worksheets[0]
     assert {sheet.cell(row, 6).value for row in (2, 3, 4)} == {"会员m1", "会员m2", "会员m3"}
     assert file.stat().st_mode & 0o077 == 0
+    assert (await kefu("expiry", "2027-01", "--excel", str(file), "--calls")).exit_code == 0
+    assert [row[12] for row in sheet_of(file.read_bytes())] == ["状态", *["待去电"] * 3]
     said = await kefu("script", notice_of(month, "m2", "2027-01").number)
     assert "再消费 3 次" in said.output
 

@@ -32,6 +32,10 @@ def show_month(
         bool, typer.Option("--anyway", help="不等会员系统，按现有资料生成 · make it of what is known (the manager)")
     ] = False,
     excel: Annotated[Path | None, typer.Option(help="把归档的名单写入文件 · write the archived workbook")] = None,
+    calls: Annotated[
+        bool,
+        typer.Option("--calls", help="与 --excel 同用：带上至今的去电情况 · with --excel: with the calls until now"),
+    ] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     data: Data = None,
@@ -49,7 +53,12 @@ def show_month(
             part = {"limit": limit, "cursor": cursor}
             return await front.look(actor, lambda views: ExpiryViews(views).months(**part))  # type: ignore[arg-type]
         if excel:
-            return await front.look(actor, lambda views: ExpiryViews(views).archived(month))
+
+            def book(views: Any) -> bytes:
+                seen = ExpiryViews(views)
+                return seen.with_calls(month, LANGUAGE) if calls else seen.archived(month)
+
+            return await front.look(actor, book)
         given = {"store": store, "region": region, "state": state, "cursor": cursor}
         wanted = filled(
             ExpiryQuery, {name: value for name, value in given.items() if value} | {"waived": waived, "limit": limit}

@@ -12,6 +12,7 @@ from starter.expiry.views import ExpiryPage, ExpiryQuery, ExpiryViews, MonthView
 from starter.front import Front
 from starter.pages import Page, Part
 from starter.papers.doors import PRIVATE, XLSX, named
+from starter.views import Views
 
 Month = Annotated[
     str,
@@ -38,11 +39,17 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
     @router.get(
         "/expiry/{month}/list.xlsx",
         tags=["expiry"],
-        summary="归档的名单 · the list as it was archived, Excel",
+        summary="归档的名单；calls 为带去电情况的现状 · the list as it was archived, or with the calls until now, Excel",
         response_class=Response,
     )
-    async def archived_list(month: Month, by: who) -> Response:
-        book = await front.look(by, lambda views: ExpiryViews(views).archived(month))
+    async def archived_list(month: Month, by: who, calls: bool = False, language: Said = None) -> Response:
+        spoken = language_of(language)
+
+        def look(views: Views) -> bytes:
+            seen = ExpiryViews(views)
+            return seen.with_calls(month, spoken) if calls else seen.archived(month)
+
+        book = await front.look(by, look)
         headers = PRIVATE | {"Content-Disposition": named(f"expiry-{month}.xlsx", "attachment")}
         return Response(book, media_type=XLSX, headers=headers)
 

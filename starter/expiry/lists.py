@@ -22,7 +22,7 @@ from models.tasks import OPENING
 from settings import House
 from starter.expiry.calls import open_round
 from starter.expiry.standing import MADE_ANYWAY, open_notice, rule_of
-from starter.expiry.workbook import workbook
+from starter.expiry.workbook import Book
 from starter.members.sources import source_of
 from starter.refusals import Conflict, Forbidden, NotFound
 from starter.submissions import Submissions
@@ -156,7 +156,8 @@ class Lists:
         with self._database.reading() as session:
             if session.get_one(ExpiryListRow, month).made_at:
                 return
-            book = workbook(session, self._house, month)
+            made_at, house = self._clock(), self._house
+            book = Book(session, house.keys, house.people, house.calendar, month, made_at).written()
         with self._database.writing() as session:
             session.exec(select(CaseRow).where(CaseRow.id == case).with_for_update()).one()
             row = session.get_one(ExpiryListRow, month, populate_existing=True)
@@ -166,7 +167,7 @@ class Lists:
             by_waiver = dict(session.exec(counts.group_by(col(ExpiryLineRow.waived))).all())
             row.listed, row.waived = by_waiver.get(False, 0), by_waiver.get(True, 0)
             row.sealed = self._house.keys.seal(book, COLUMN, place_of(month))
-            row.keys, row.made_at = self._house.keys.writing, self._clock()
+            row.keys, row.made_at = self._house.keys.writing, made_at
             made = Listed(as_of=row.as_of, listed=row.listed, waived=row.waived)
             self._submissions.add_in(session, EXPIRY, case, made, CALENDAR, key=f"listed-{case}")
         log.info("expiry.listed", month=month, listed=row.listed, waived=row.waived)

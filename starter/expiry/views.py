@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement
@@ -15,9 +15,10 @@ from models.forms import Code
 from models.people import Role
 from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, MemberRow, SubmissionRow
 from models.words import Language, say
+from starter.expiry.course import Course, State, courses
 from starter.expiry.lists import place_of
 from starter.expiry.standing import made_anyway_by, reckoned, rule_of, yuan
-from starter.expiry.workbook import title_of
+from starter.expiry.workbook import Book, title_of
 from starter.pages import Page, Part, read_cursor, whole_of
 from starter.refusals import Conflict, Forbidden, NotFound
 from starter.views import Views
@@ -25,8 +26,6 @@ from starter.views import Views
 MAY_READ = (Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR, Role.SUPERVISOR, Role.STORE)
 MAY_EXPORT = (Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR)
 LAST_OF_CARD = 4
-
-State = Literal["to_call", "called", "ended"]
 
 
 class ExpiryLine(BaseModel):
@@ -51,6 +50,7 @@ class ExpiryLine(BaseModel):
     told_rule: bool | None
     called_at: datetime | None
     called_by: str | None
+    store_notified_at: datetime | None
     closed_because: str | None
 
 
@@ -182,6 +182,15 @@ class ExpiryViews(Views):
             raise Conflict("list_not_made", month=month)
         return self._keys.open(row.sealed, COLUMN, place_of(month))
 
+    def with_calls(self, month: str, language: Language = "zh") -> bytes:
+        """The same workbook with the calls until now. Conflict while the list is being made."""
+        if self._reader.role not in MAY_EXPORT:
+            raise Forbidden("may_not_read")
+        made_at = self._list(month).made_at
+        if made_at is None:
+            raise Conflict("list_not_made", month=month)
+        return Book(self._session, self._keys, self._people, self._zone, month, made_at, language).written()
+
     def script(self, case: str, language: Language = "zh") -> Script:
         """What to say to the member of a notice. NotFound where there is none, or none that he may read."""
         row = self._session.get(CaseRow, case)
@@ -237,45 +246,28 @@ class ExpiryViews(Views):
         )
 
     def _lines(self, found: list[tuple[ExpiryLineRow, MemberRow]], rule: Waiver) -> list[ExpiryLine]:
-        ids = [line.case_id for line, _ in found if line.case_id]
-        notices = {row.id: row for row in self._session.exec(select(CaseRow).where(col(CaseRow.id).in_(ids)))}
-        of_calls = select(SubmissionRow).where(
-            col(SubmissionRow.case_id).in_(ids), SubmissionRow.form == "call", SubmissionRow.state == "decided"
-        )
-        calls = {row.case_id: row for row in self._session.exec(of_calls)}
-        return [
-            self._line(line, member, rule, notices.get(line.case_id or ""), calls.get(line.case_id or ""))
-            for line, member in found
-        ]
+        known = courses(self._session, [line.case_id for line, _ in found if line.case_id])
+        return [self._line(line, member, rule, known.get(line.case_id or "")) for line, member in found]
 
-    def _line(
-        self,
-        line: ExpiryLineRow,
-        member: MemberRow,
-        rule: Waiver,
-        notice: CaseRow | None,
-        call: SubmissionRow | None,
-    ) -> ExpiryLine:
+    def _line(self, line: ExpiryLineRow, member: MemberRow, rule: Waiver, course: Course | None) -> ExpiryLine:
         known = whole(member, self._keys)
-        state: State | None = None
-        if notice:
-            state = "ended" if notice.state != "open" else "called" if call else "to_call"
         return ExpiryLine(
             nth=line.nth,
             case=line.case_id,
-            number=notice.number if notice else None,
+            number=course.number if course else None,
             store=line.store,
             region=line.region,
             **{name: known.get(name) for name in ("card_no", "name", "phone")},
             valid_through=line.valid_through,
             **_figures(Reckoned(rule, line.purchases, yuan(line.fen))),
             waived=line.waived,
-            state=state,
-            outcome=call.outline["outcome"] if call else None,
-            told_rule=call.outline["told_rule"] if call else None,
-            called_at=self._here(call.recorded_at) if call else None,
-            called_by=call.by if call else None,
-            closed_because=notice.closed_because if notice else None,
+            state=course.state if course else None,
+            outcome=course.outcome if course else None,
+            told_rule=course.told_rule if course else None,
+            called_at=self._here(course.called_at) if course else None,
+            called_by=course.called_by if course else None,
+            store_notified_at=self._here(course.store_notified_at) if course else None,
+            closed_because=course.closed_because if course else None,
         )
 
     def _months(self, rows: list[ExpiryListRow]) -> list[MonthView]:
