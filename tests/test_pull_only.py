@@ -8,10 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import func, select
+from typer.testing import CliRunner, Result
 
-from starter.members.pull import Pulled, pull_news
+from models.tables import MemberRow
+from starter.__main__ import app
+from starter.members.pull import FIRST_AT_MOST, Pulled, WholeRegister, pull_news
 from starter.members.sources import source_of
 from tests.cards import at, cases, delivered, listed, month_opens, notice_of, on_list, until, waived
+from tests.conftest import KEYS
 from tests.office import HOUR, Office
 from tests.test_member_doors import SQL
 
@@ -44,6 +49,8 @@ def chain(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     file = tmp_path / "source.toml"
     file.write_text(SQL.format(database=tmp_path / "chain.db"))
     monkeypatch.setattr(office.house.settings, "member_source", file)
+    for name, value in (("MEMBER_SOURCE", file), ("KEYS", KEYS), ("DATA", office.house.settings.data)):
+        monkeypatch.setenv(f"KEFU_{name}", str(value))
     with closing(sqlite3.connect(tmp_path / "chain.db", check_same_thread=False)) as connection:
         yield Chain(connection)
 
@@ -116,3 +123,39 @@ async def test_what_cannot_be_taken_is_one_word_to_the_administrator_however_oft
             told = [one["text"] for one in (await door.get("/api/notices")).json()["items"]]
         assert [text[:18] for text in told] == [f"会员系统：拉取的消费小票中有 {n} 条" for n in reversed(refused)]
         chain.sells("V1", "S2", at("2026-06-02 12:00"), -7)
+
+
+async def kefu(*words: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, app, ["members", *words])
+
+
+def members(office: Office) -> int:
+    with office.house.database.reading() as session:
+        return session.exec(select(func.count()).select_from(MemberRow)).one()
+
+
+@pytest.mark.parametrize(("word", "lists"), [("--existing", 0), ("--new", 1)])
+async def test_a_first_pull_of_the_whole_register_waits_for_the_word_what_they_are(
+    office: Office, chain: Chain, word: str, lists: int
+):
+    for nth in range(1, FIRST_AT_MOST + 2):
+        chain.joins(f"V{nth}", "2027-12-31")
+    for _ in range(2):
+        with pytest.raises(WholeRegister):
+            await asked(office)
+    async with office.api("admin") as door:
+        [told] = (await door.get("/api/notices")).json()["items"]
+    assert "第一次拉取有 200 位以上没见过的会员" in told["text"]
+    for words, said in (
+        (("--as", "wang"), "kefu members pull --existing"),
+        (("--existing", "--as", "lin"), "您的岗位不能"),
+        (("--existing", "--new", "--as", "wang"), "只能选一个"),
+    ):
+        refused = await kefu("pull", *words)
+        assert (refused.exit_code, said in refused.output) == (1, True), refused.output
+    assert members(office) == 0
+    taken = await kefu("pull", word, "--as", "wang")
+    assert (taken.exit_code, "新增 201" in taken.output) == (0, True), taken.output
+    assert members(office) == FIRST_AT_MOST + 1
+    assert (len(cases(office, "audit_list")), cases(office, "audit")) == (lists, {})
+    assert await asked(office) == (Pulled(), Pulled())

@@ -29,7 +29,7 @@ from starter.commands.work import Cursor, Limit, say_line
 from starter.front import Front
 from starter.members import files
 from starter.members.folder import take_folder
-from starter.members.pull import Pulled, pull_expiring, pull_news
+from starter.members.pull import FIRST_AT_MOST, Pulled, WholeRegister, pull_expiring, pull_news
 from starter.members.said import said
 from starter.members.shelf import Completenesses, Lines, MemberView, MemberViews, Period
 from starter.members.sources import BadSource, SourceFailed, source_of
@@ -107,11 +107,20 @@ def pull(
     month: Annotated[
         str | None, typer.Option(help="某月到期的会员，如 2027-02 · those whose card expires in a month")
     ] = None,
+    existing: Annotated[
+        bool,
+        typer.Option("--existing", help="没见过的都是上线前的会员：不审核 · strangers were members before go-live"),
+    ] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="没见过的都是新会员：要审核 · strangers are new, and are audited")
+    ] = False,
     data: Data = None,
 ) -> None:
     """向会员系统拉取新增和变更的会员及消费 · asks the member system who is new or changed, and what was bought."""
     front, person = _front(data, by)
-    if person.role not in files.MAY_BRING["members"]:
+    if existing and new:
+        raise SystemExit("--existing --new: 只能选一个 · one of them")
+    if person.role not in files.MAY_BRING["existing" if existing or new else "members"]:
         raise SystemExit(say("refusal", "may_not_read", LANGUAGE))
     source = _source(front)
     bought = Pulled()
@@ -119,7 +128,9 @@ def pull(
         if month:
             pulled = pull_expiring(front, source, month)
         else:
-            pulled, bought = pull_news(front, source)
+            pulled, bought = pull_news(front, source, "existing" if existing else "new" if new else "ask")
+    except WholeRegister as error:
+        raise SystemExit(say("import", "first_pull_waits", LANGUAGE, limit=FIRST_AT_MOST)) from error
     except SourceFailed as error:
         raise SystemExit(say("import", "source_failed", LANGUAGE, reason=error)) from error
     except ValueError as error:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import structlog
 from sqlmodel import Session
@@ -28,6 +28,11 @@ RECEIPTS_EVERY = timedelta(hours=1)
 CARD_YEAR = timedelta(days=400)
 """No year that counts for a card began longer before its last day, be it the card's own or the calendar's."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+FIRST_AT_MOST = 200
+"""So many strangers of a first pull may be new members; more are the register, and somebody says what they are."""
+
+First = Literal["ask", "new", "existing"]
+"""What the strangers of a pull are: members to be audited, or of before go-live. `ask`: new, if they are not too many at first."""
 
 log = structlog.get_logger()
 
@@ -44,14 +49,23 @@ class Pulled(NamedTuple):
         return Pulled(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def pull_news(front: Front, source: Asked) -> tuple[Pulled, Pulled]:
+class WholeRegister(Exception):
+    """The first pull would open an audit of everybody there is: the manager or the administrator says what they are."""
+
+
+def pull_news(front: Front, source: Asked, first: First = "ask") -> tuple[Pulled, Pulled]:
     """Everybody who is new or changed since the last time, and the receipts of those whose card ends soon.
 
     SourceFailed leaves it to be asked again from there: it has answered when it has answered both, and a list waits for that.
+    WholeRegister takes nothing.
     """
     begun = front.now()
     last = _last(front, source.name)
-    changed = _take(front, source, source.changed(last - OVERLAP if last else LONG_AGO), existing=False)
+    if last is None and first == "ask" and _is_whole_register(front, source):
+        front.write_here(_teller(front, "first_pull_waits", [source.name.encode()], {"limit": str(FIRST_AT_MOST)}))
+        raise WholeRegister
+    found = source.changed(last - OVERLAP if last else LONG_AGO)
+    changed = _take(front, source, found, existing=first == "existing")
     log.info("members.pulled", **changed._asdict())
     bought = _pull_bought(front, source, begun)
     _answered(front, source.name, begun)
@@ -67,6 +81,17 @@ def pull_purchases(front: Front, source: Asked, ids: Iterable[str], since: datet
     """What these members (ids of ours) paid in a period, and what was paid back of it."""
     found = chain.from_iterable(source.receipts(_number(front, member), since, until) for member in ids)
     return _take_all(front, source, found, front.receipts.take_all, "receipts_refused")
+
+
+def _is_whole_register(front: Front, source: Asked) -> bool:
+    strangers, found = 0, source.changed(LONG_AGO)
+    for part in _parts(member.record for member in found if member.record):
+        with front.house.database.reading() as session:
+            strangers += front.audits.register.strangers(session, part)
+        if strangers > FIRST_AT_MOST:
+            break
+    source.unfit()  # they come again, where they are taken
+    return strangers > FIRST_AT_MOST
 
 
 def _pull_bought(front: Front, source: Asked, now: datetime) -> Pulled:
@@ -129,9 +154,12 @@ def _take_all(
     unfit = source.unfit()
     if marks or unfit:
         counts = {"refused": str(len(marks) + len(unfit))}
-        house = front.house
-        front.write_here(partial(tell_administrators, house.people, house.keys, refused, [*marks, *unfit], counts))
+        front.write_here(_teller(front, refused, [*marks, *unfit], counts))
     return pulled + Pulled(refused=len(unfit))
+
+
+def _teller(front: Front, what: str, marks: list[bytes], counts: dict[str, str]) -> Callable[..., None]:
+    return partial(tell_administrators, front.house.people, front.house.keys, what, marks, counts)
 
 
 def _taken(

@@ -103,6 +103,11 @@ class Register:
             follow(session, now, touched)
         return outcomes
 
+    def strangers(self, session: Session, records: Iterable[MemberRecord]) -> int:
+        """How many of these nobody here knows."""
+        finders = self._known(session, records).finders
+        return sum(kind == "number" and not members for (kind, _), members in finders.items())
+
     def _known(self, session: Session, records: Iterable[MemberRecord]) -> Batch:
         """Who has these numbers, phones and cards already: a query or two for all of them."""
         batch = Batch()
