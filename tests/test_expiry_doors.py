@@ -127,6 +127,19 @@ async def test_the_workbook_is_the_archived_one_or_has_the_calls_until_now(month
         assert (await store.get("/api/expiry/2027-01/list.xlsx?calls=true")).status_code == 403
 
 
+async def test_an_outcome_that_is_not_of_the_list_is_refused_and_nothing_is_kept(month: Office):
+    case = notice_of(month, "m1", "2027-01").id
+    async with month.api("lin") as door:
+        refused = await door.post(f"/api/cases/expiry_notice/{case}/call", json={"outcome": "maybe"})
+        without = await door.post(f"/api/cases/expiry_notice/{case}/call", json={})
+        taken = await door.post(f"/api/cases/expiry_notice/{case}/call", json={"outcome": "wrong_number"})
+    for answer in (refused, without):
+        assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, ["outcome"])
+    assert "will_renew" in refused.text, "what may be said is said"
+    assert taken.status_code == 200, taken.text
+    assert month.tasks(case)["call"].state == "done"
+
+
 async def test_the_script_says_what_the_member_still_lacks_now(month: Office):
     """Re-reckoned before the call: not what the list said."""
     case = notice_of(month, "m1", "2027-01").id

@@ -423,6 +423,27 @@ async def test_after_some_calls_there_is_nothing_to_wait_for(office: Office):
         assert office.case(case).closed_because == outcome
 
 
+async def test_who_has_moved_keeps_his_notice_until_his_card_ends_or_he_buys(office: Office):
+    """His store hears as of every call; nothing else is settled by it."""
+    for who in ("buys", "waits"):
+        member(office, who, "2027-01-10")
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    await listed(office, "2027-01")
+    buys, waits = (notice_of(office, who, "2027-01").id for who in ("buys", "waits"))
+    for case in (buys, waits):
+        await office.hand_in(case, "call", process="expiry_notice", outcome="moved")
+        assert office.heard(case, "oa-sh01") == ["member_called/None"]
+        assert office.case(case).state == "open"
+    await looked_round(office)
+    assert cases(office, "expiry_calls")["2027-01-east"].state == "archived", "both were called"
+    bought(office, "buys", "1000")
+    await delivered(office)
+    await until(office, at("2027-01-11 00:00"))
+    await looked_round(office)
+    assert [office.case(case).closed_because for case in (buys, waits)] == ["waiver_reached", "expired"]
+
+
 # Months that matter
 
 
