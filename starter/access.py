@@ -6,6 +6,7 @@ the matter and the question, and nothing of the customer.
 
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, false, true
 from sqlmodel import Session, col, select
 
@@ -18,6 +19,31 @@ from models.tables import CaseRow, NoticeRow, TaskRow
 CAN_BE_ASKED = (Role.CONTACT, Role.STORE)
 TOLD_TO_OWNERS = ("task", "assigned", "reminder", "breached")
 """What the owner of a task hears of it."""
+
+
+class Scoped(BaseModel):
+    """For whom a list is shown, in which role, and how far he sees: a store, regions, or `all`."""
+
+    reader: str
+    role: Role
+    scope: str
+
+
+def scope_of(reader: Person) -> str:
+    """How far he sees, as `whole` has it."""
+    match reader.role:
+        case Role.STORE:
+            return str(reader.store)
+        case Role.SUPERVISOR:
+            return ",".join(reader.regions)
+        case Role.CONTACT:
+            return "none"
+    return "all"
+
+
+def scoped(reader: Person) -> dict[str, Any]:
+    """What a list says of its reader."""
+    return {"reader": reader.id, "role": reader.role, "scope": scope_of(reader)}
 
 
 def of_the_department() -> ColumnElement[bool]:

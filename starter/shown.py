@@ -78,6 +78,9 @@ class SubmissionView(BaseModel):
     form: str
     task: str | None
     by: str
+    role: str
+    scope: str
+    """Whose the case is: its store, or its region; `all` of the chain."""
     recorded_at: datetime
     state: Literal["pending", "decided", "refused"]
     refusal: dict[str, Any] | None

@@ -320,12 +320,15 @@ class Views:
         return {"case": row.id, "processing": processing, **kept, **instants}
 
     def _submission(self, row: SubmissionRow) -> SubmissionView:
+        case = self._session.get_one(CaseRow, row.case_id)
         return SubmissionView(
             submission=row.id,
             case=row.case_id,
             form=row.form,
             task=row.task,
             by=row.by,
+            role=row.role,
+            scope=case.store or case.region or "all",
             recorded_at=self._here(row.recorded_at),
             state=row.state,
             refusal=self._local(row.refusal),

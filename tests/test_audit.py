@@ -230,3 +230,26 @@ async def test_first_pass_completeness_is_kept_for_each_store(office: Office, fu
     }
     assert of_stores == {"SH01": (2, 1, 1, 0, 0.5), "SH02": (2, 1, 0, 1, 1.0)}
     assert [row["store"] for row in (await fuxi.looks("completeness", by="oa-sh02", **days))["items"]] == ["SH02"]
+
+
+async def test_every_list_and_submission_says_for_whom_it_is_or_whose_in_which_role_and_how_far(fuxi: MemberSystem):
+    good, bad = await fuxi.sends(record()), await fuxi.sends(record(phone=None))
+    for by, who in {
+        "lin": ("lin", "specialist", "all"),
+        "qian": ("qian", "supervisor", "east"),
+        "oa-sh01": ("oa-sh01", "store", "SH01"),
+    }.items():
+        shown = [await fuxi.looks("completeness", by=by, since="2026-01-01", until="2026-02-01")]
+        if by != "oa-sh01":  # a day's list is its region's
+            shown.append(await fuxi.looks(f"lists/{good['case']}", by=by))
+        assert {(page["reader"], page["role"], page["scope"]) for page in shown} == {who}
+    handed = await fuxi.hand_in(bad["case"], "supplement", by="oa-sh01", phone="13900001111")
+    checked = await fuxi.hand_in(good["case"], "check", lines=2)
+    async with fuxi.door("wang") as door:
+        sent = [
+            (await door.get(f"/api/submissions/{answer.json()['submission']}")).json() for answer in (handed, checked)
+        ]
+    assert [(one["by"], one["role"], one["scope"]) for one in sent] == [
+        ("oa-sh01", "store", "SH01"),
+        ("lin", "specialist", "east"),
+    ]

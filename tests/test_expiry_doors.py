@@ -56,6 +56,10 @@ async def test_a_month_is_seen_by_each_as_far_as_he_may(month: Office):
         assert status == 200
         return {line["name"] for line in page["items"]}
 
+    for who, role, scope in (("qian", "supervisor", "east"), ("oa-sh01", "store", "SH01")):
+        for path in ("expiry/2027-01", "expiry"):
+            _, page = await answer(month, who, path)
+            assert (page["reader"], page["role"], page["scope"]) == (who, role, scope)
     assert await names("oa-sh01") == {"会员m1"}
     assert await names("qian") == {"会员m1", "会员m2"}
     assert await names("lin", "?region=south") == {"会员m3"}

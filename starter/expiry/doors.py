@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Query, Response
 from models.forms import Code
 from models.words import language_of
 from starter.customers import Said
-from starter.expiry.views import ExpiryPage, ExpiryQuery, ExpiryViews, MonthView, Script
+from starter.expiry.views import ExpiryPage, ExpiryQuery, ExpiryViews, MonthPage, Script
 from starter.front import Front
-from starter.pages import Page, Part
+from starter.pages import Part
 from starter.papers.doors import PRIVATE, XLSX, named
 from starter.views import Views
 
@@ -26,7 +26,7 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
     @router.get(
         "/expiry", tags=["expiry"], summary="历月到期会员名单 · the lists of expiring members, the latest first"
     )
-    async def list_months(by: who, part: Annotated[Part, Query()]) -> Page[MonthView]:
+    async def list_months(by: who, part: Annotated[Part, Query()]) -> MonthPage:
         return await front.look(by, lambda views: ExpiryViews(views).months(**dict(part)))
 
     @router.get("/expiry/{month}", tags=["expiry"], summary="到期会员名单 · a month's expiring members and their calls")

@@ -15,6 +15,7 @@ from models.forms import Code
 from models.people import Role
 from models.tables import CaseRow, ExpiryLineRow, ExpiryListRow, MemberRow, SubmissionRow
 from models.words import Language, say
+from starter.access import Scoped, scoped
 from starter.expiry.course import Course, State, courses
 from starter.expiry.lists import place_of
 from starter.expiry.standing import made_anyway_by, reckoned, rule_of, yuan
@@ -54,7 +55,7 @@ class ExpiryLine(BaseModel):
     closed_because: str | None
 
 
-class ExpiryPage(Page[ExpiryLine]):
+class ExpiryPage(Page[ExpiryLine], Scoped):
     """A month's list: when it was made, for whom it is shown and how far he sees, and its members."""
 
     month: str
@@ -66,9 +67,6 @@ class ExpiryPage(Page[ExpiryLine]):
     """Who had it made without waiting for the member system; None for what was waited for."""
     listed: int
     waived: int
-    reader: str
-    role: Role
-    scope: str
 
 
 class MonthView(BaseModel):
@@ -84,6 +82,10 @@ class MonthView(BaseModel):
     to_call: int
     called: int
     ended: dict[str, int]
+
+
+class MonthPage(Page[MonthView], Scoped):
+    """The months' lists, the latest first."""
 
 
 class Script(BaseModel):
@@ -115,13 +117,14 @@ class ExpiryViews(Views):
         if self._reader.role not in MAY_READ:
             raise Forbidden("may_not_read")
 
-    def months(self, *, limit: int = 50, cursor: str | None = None) -> Page[MonthView]:
+    def months(self, *, limit: int = 50, cursor: str | None = None) -> MonthPage:
         """Every list, the latest first."""
         query = select(ExpiryListRow).order_by(col(ExpiryListRow.month).desc())
         if cursor:
             year, month = divmod(whole_of(read_cursor(cursor, 1)[0]), 100)
             query = query.where(ExpiryListRow.month < f"{year:04}-{month:02}")
-        return self._page(query, limit, self._months, lambda row: (row.month.replace("-", ""),))
+        page = self._page(query, limit, self._months, lambda row: (row.month.replace("-", ""),))
+        return MonthPage(**dict(page), **scoped(self._reader))
 
     def members(
         self,
@@ -168,9 +171,7 @@ class ExpiryViews(Views):
             made_anyway_by=made_anyway_by(self._session, row),
             listed=row.listed,
             waived=row.waived,
-            reader=self._reader.id,
-            role=self._reader.role,
-            scope=self._scope,
+            **scoped(self._reader),
         )
 
     def archived(self, month: str) -> bytes:
@@ -226,15 +227,6 @@ class ExpiryViews(Views):
             case Role.SUPERVISOR:
                 return col(ExpiryLineRow.region).in_(self._reader.regions)
         return true()
-
-    @property
-    def _scope(self) -> str:
-        match self._reader.role:
-            case Role.STORE:
-                return str(self._reader.store)
-            case Role.SUPERVISOR:
-                return ",".join(self._reader.regions)
-        return "all"
 
     def _in_state(self, state: State) -> ColumnElement[bool]:
         called = col(ExpiryLineRow.case_id).in_(

@@ -14,6 +14,7 @@ from models.members import Standing
 from models.people import Person, Role
 from models.tables import AuditLineRow, CaseRow, MemberRow, SearchRow, TaskRow
 from models.words import Language, say
+from starter.access import Scoped, scoped
 from starter.customers import normal
 from starter.members.rules import number_of
 from starter.pages import Page, Part, instant_of, read_cursor
@@ -64,7 +65,7 @@ class LineView(MemberView):
     at: datetime
 
 
-class Lines(Page[LineView]):
+class Lines(Page[LineView], Scoped):
     """The lines of a list. `listed` is how many wait for its auditor: what `check` is to say."""
 
     listed: int
@@ -84,7 +85,7 @@ class Completeness(BaseModel):
     """Complete among those audited, of 1; None where nobody is."""
 
 
-class Completenesses(BaseModel):
+class Completenesses(Scoped):
     since: date
     until: date
     items: list[Completeness]
@@ -175,7 +176,7 @@ class MemberViews(Views):
         page = self._page(query, limit, self._lines, lambda found: (found[0].at.isoformat(), found[0].member_id))
         waiting = select(func.count()).where(AuditLineRow.case_id == id, AuditLineRow.state == "listed")
         hint = None if page.items else say("hint", "list_empty", language)
-        return Lines(**dict(page), listed=self._session.exec(waiting).one(), hint=hint)
+        return Lines(**dict(page), listed=self._session.exec(waiting).one(), hint=hint, **scoped(self._reader))
 
     def completeness(self, period: Period, language: Language = "zh") -> Completenesses:
         """Of each store that the reader may see and that had new members in the period."""
@@ -200,7 +201,7 @@ class MemberViews(Views):
             if self._reader.may_see(store, region)
         ]
         hint = None if items else say("hint", "no_new_members", language)
-        return Completenesses(since=period.since, until=period.until, items=items, hint=hint)
+        return Completenesses(since=period.since, until=period.until, items=items, hint=hint, **scoped(self._reader))
 
     # Parts
 
