@@ -11,6 +11,7 @@ from sqlmodel import Session, and_, col, func, or_, select
 from temporalio import activity
 
 from activities.database import Database
+from activities.gathering import gather
 from activities.keys import COLUMN, KeyRing
 from models.entries import (
     Acknowledged,
@@ -152,6 +153,7 @@ class Ledger:
             )
             for person, what in heard.items()
         ]
+        gather(session, case, task, told)
         session.add_all(told)
         return told
 
@@ -196,6 +198,7 @@ class Ledger:
             delivered_at=max(due.now, self._clock()),
             data={"due_at": task.due_at.isoformat(), "owner": task.owner, "before": told[-1], "rung": due.rung},
         )
+        gather(session, case, task, [notice])
         session.add(notice)
         return [notice]
 

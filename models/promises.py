@@ -80,6 +80,8 @@ class Promise(BaseModel):
     """Empty where lateness is shown and reckoned, and told to nobody."""
     basis: str
     """The handbook's section, or "ours"."""
+    together: bool = False
+    """Several of one owner that pass it at the same time are one word to whoever hears."""
 
     @field_validator("ladder")
     @classmethod

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import Session, and_, col, func, or_, select
 
+from activities.gathering import is_shown
 from activities.keys import KeyRing
 from activities.ledger import unsealed
 from models.forms import FieldError
@@ -201,7 +202,7 @@ class Views:
         query = (
             select(NoticeRow, CaseRow.number)
             .join(CaseRow, col(CaseRow.id) == col(NoticeRow.case_id), isouter=True)
-            .where(NoticeRow.person == self._reader.id, col(NoticeRow.delivered_at).is_not(None))
+            .where(NoticeRow.person == self._reader.id, col(NoticeRow.delivered_at).is_not(None), is_shown())
             .order_by(col(NoticeRow.id).desc())
         )
         if cursor:

@@ -3,7 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlmodel import select
 
+from activities.gathering import WAITS
+from models.tables import DeliveryRow, NoticeRow
+from starter.post.sorting import Sorter
 from tests.members import MemberSystem, record
 from tests.office import DAY, HOUR, Office
 
@@ -113,6 +117,41 @@ async def test_late_audits_are_one_notice_a_list_and_not_one_a_member(office: Of
     [case] = {one["case"] for one in taken}
     assert office.heard(case, "wang") == ["overdue/check"]
     assert office.heard(case, "lin") == ["new/None", "breached/check"]
+
+
+async def test_late_audits_are_one_notice_a_specialist_and_day_however_many_regions_are_his(
+    office: Office, fuxi: MemberSystem
+):
+    """To him, to the manager, and to whom it climbs; one of the next day is another."""
+    wang = {"channels": ["mailto:wang@example.com"]}
+    office.organise(lin={"regions": ("east", "south")}, chen={"regions": ("north",)}, wang=wang)
+    east, south = [(await fuxi.sends(record(store=store)))["case"] for store in ("SH01", "GZ01")]
+    assert {office.tasks(case)["check"].owner for case in (east, south)} == {"lin"}
+    await office.pass_time(DAY)
+    await fuxi.sends(record())
+    await office.pass_time(DAY)
+
+    async def late(person: str) -> list[str]:
+        async with fuxi.door(person) as door:
+            told = (await door.get("/api/notices")).json()["items"]
+        return [one["text"] for one in told if one["task"] == "check"]
+
+    both = "、".join(office.case(case).number for case in (east, south))
+    other_way = "、".join(office.case(case).number for case in (south, east))
+    for person, said in (("wang", "审核名单已逾期"), ("lin", "您经办的审核名单已逾期")):
+        [text] = await late(person)
+        assert text.startswith((f"工单 {both}：{said}", f"工单 {other_way}：{said}"))
+    assert [office.heard(case, "wang") for case in (east, south)] == [["overdue/check"]] * 2, "the case says who heard"
+    with office.house.database.writing() as session:
+        Sorter(office.house.reached, office.house.calendar).sort(session, office.now())
+        [goes] = session.exec(select(DeliveryRow).where(DeliveryRow.person == "wang", DeliveryRow.state == "waiting"))
+        [told] = session.exec(select(NoticeRow).where(NoticeRow.id == goes.notice))
+        assert goes.next_try_at >= told.created_at + WAITS, "it names both when it goes out"
+    await office.pass_time(DAY)
+    assert len(await late("wang")) == 2, "the next day's"
+    climbed = [text for text in await late("sun") if "未确认知悉" in text]
+    assert len(climbed) == 2
+    assert climbed[-1].startswith((f"工单 {both}：", f"工单 {other_way}："))
 
 
 async def test_e46_who_fills_in_one_field_of_several_hears_what_is_still_wanting(office: Office, fuxi: MemberSystem):

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from sqlmodel import Session, and_, col, exists, func, insert, literal, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from activities.gathering import WAITS
 from models.reach import Reachable, kind_of
 from models.tables import DeadlineRow, DeliveryRow, NoticeRow, SubmissionRow, WatchRow
 from models.tasks import OPENING
@@ -67,7 +68,12 @@ class Sorter:
         reach = self._reached(notice.person)
         urgent = _is_urgent(session, notice)
         at = now if urgent else reach.awake_at(now, self._zone)
-        session.add(_row(notice.person, notice.key, notice.id or 0, 0, reach, urgent, at, now))
+        if "also" in notice.data:
+            at = max(at, notice.created_at + WAITS)
+        row = _row(notice.person, notice.key, notice.id or 0, 0, reach, urgent, at, now)
+        if "within" in notice.data:
+            row.channel = row.state = INBOX
+        session.add(row)
 
     def _fresh(self, now: datetime) -> SelectOfScalar[NoticeRow]:
         return self._unsorted(now).where(col(NoticeRow.id) > self._seen - OVERLAP)

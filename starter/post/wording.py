@@ -13,6 +13,7 @@ from starter.access import CAN_BE_ASKED
 
 INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
 """Names under which the ledger's documents hold instants, UTC."""
+LIST = {"zh": "、", "en": ", "}
 SEPARATOR = {"zh": "；", "en": "; "}
 
 
@@ -36,7 +37,7 @@ def sentence(
     what, said = of_room or (row.what, {})
     values = {
         **said,
-        "number": number,
+        "number": LIST[language].join([number, *row.data.get("also", ())]) if number else number,
         "form": row.task or row.data.get("form", ""),
         **row.data.get("values", {}),
         **spoken(row.data, zone),
