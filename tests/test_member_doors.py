@@ -374,7 +374,9 @@ def chain(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture
 def service(chain: sqlite3.Connection) -> Iterator[str]:
-    """The chain's own service, as docs/member-system.json has it, over the same data; in parts of one record."""
+    """The chain's own service, as docs/member-system.json has it, over the same data; in parts of one record. Twice it does
+    not say what was bought."""
+    busy = iter(["/purchases"] * 2)
 
     class Answers(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -382,6 +384,9 @@ def service(chain: sqlite3.Connection) -> Iterator[str]:
             known = interface.document()["paths"].get(self.path)
             if known is None or self.headers["Authorization"] != "Bearer open sesame":
                 self.send_error(403)
+                return
+            if self.path == "/purchases" and next(busy, None):
+                self.send_error(503)
                 return
             schema = known["post"]["requestBody"]["content"]["application/json"]["schema"]
             assert set(schema["required"]) <= set(asked) <= set(schema["properties"])

@@ -1,6 +1,7 @@
 """What the member system is asked for: who is new or changed, whose card expires in a month, what a member bought. All is taken as if it had been sent."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from itertools import chain, islice
@@ -16,7 +17,7 @@ from models.members import Member, MemberRecord, PurchaseRecord, month_days
 from models.tables import MemberRow, PullRow
 from starter.front import Front
 from starter.members.register import Taken
-from starter.members.sources import Asked
+from starter.members.sources import Asked, SourceFailed
 from starter.members.telling import mark_of, tell_administrators
 from starter.refusals import Refused
 
@@ -28,6 +29,7 @@ RECEIPTS_EVERY = timedelta(hours=1)
 CARD_YEAR = timedelta(days=400)
 """No year that counts for a card began longer before its last day, be it the card's own or the calendar's."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+TRIES = 3
 FIRST_AT_MOST = 200
 """So many strangers of a first pull may be new members; more are the register, and somebody says what they are."""
 
@@ -79,8 +81,16 @@ def pull_expiring(front: Front, source: Asked, month: str) -> Pulled:
 
 def pull_purchases(front: Front, source: Asked, ids: Iterable[str], since: datetime, until: datetime) -> Pulled:
     """What these members (ids of ours) paid in a period, and what was paid back of it."""
-    found = chain.from_iterable(source.receipts(_number(front, member), since, until) for member in ids)
+    found = chain.from_iterable(_receipts(source, _number(front, member), since, until) for member in ids)
     return _take_all(front, source, found, front.receipts.take_all, "receipts_refused")
+
+
+def _receipts(source: Asked, number: str, since: datetime, until: datetime) -> list[PurchaseRecord]:
+    """One of thousands of questions: where it fails it is asked again, before all of them are."""
+    for _ in range(TRIES - 1):
+        with suppress(SourceFailed):
+            return source.receipts(number, since, until)
+    return source.receipts(number, since, until)
 
 
 def _is_whole_register(front: Front, source: Asked) -> bool:
