@@ -151,6 +151,26 @@ async def test_a_plan_handed_in_again_replaces_before_the_consolidation_and_amen
     assert marks == {"顾客0": "删去", "顾客5": None}
 
 
+async def test_a_plan_is_amended_in_its_month_and_lines_whose_day_has_passed_stay(visiting: Visiting):
+    """E57: handed in whole, with one more; who was not called is late all the same, and what is new is for a day to come."""
+    office = visiting.office
+    month = await planned(visiting, {}, {})
+    plan, before = visiting.plan(month, "SH01"), [line(day(month, 10), n) for n in range(2)]
+    [first, second] = await lines_of(visiting, month)
+    await visiting.until(at(day(month, 10), "10:00"))
+    await visiting.post(f"{first['visit']}/call", by="oa-sh01", outcome="satisfied", satisfaction=4)
+    await visiting.until(at(day(month, 15), "10:00"))
+    late = await visiting.deliver(month, "SH01", [*before, line(day(month, 14), 9)])
+    assert [error["field"] for error in late.json()["errors"]] == ["lines.2.planned_on"]
+    amended = await visiting.deliver(month, "SH01", [*before, line(day(month, 20), 9)])
+    assert amended.status_code == 200, amended.text
+    found = {one["visit"]: (one["state"], one["overdue"]) for one in await lines_of(visiting, month)}
+    assert (found.pop(first["visit"]), found.pop(second["visit"])) == (("done", False), ("planned", True))
+    assert list(found.values()) == [("planned", False)]
+    assert office.open_tasks(plan) == {"calls", "calls-2"}
+    assert office.heard(plan, "wang") == ["overdue/calls"], "once, and by no amendment again"
+
+
 async def test_a_line_that_was_called_stays_with_its_outcome_when_the_plan_changes(visiting: Visiting):
     month = await planned(visiting, {}, {})
     [first, second] = await lines_of(visiting, month)

@@ -81,11 +81,12 @@ class Plans:
             return known
         if is_over(self._session, case):
             raise Conflict("plan_closed", month=month, store=store)
-        people = self._checked(month, store, sent)
+        standing = self._standing(case.id)
+        people = self._checked(month, store, sent, {line for _, line in standing})
         last = self._last(case.id)
         nth = (last.nth if last else 0) + 1
         lists = Lists(self._session, case.id, self._house)
-        self._rewrite(case, region, nth, people, lists)
+        self._rewrite(case, region, nth, people, standing, lists)
         form = Deliver(nil=sent.nil, remark=sent.remark, lines=tuple(sent.lines), lists=lists.open())
         receipt = self._submissions.add_in(self._session, VISIT_PLAN, case.id, form, self._by, key=key, holder=holder)
         version = PlanVersionRow(
@@ -167,8 +168,13 @@ class Plans:
 
     # The lines
 
-    def _checked(self, month: str, store: str, sent: PlanSent) -> list[Whom]:
-        """Every line with whom it is about. Invalid names every field that does not hold."""
+    def _standing(self, case: str) -> list[tuple[VisitRow, PlannedVisit]]:
+        """The lines that the plan has now, called or not."""
+        rows = self._session.exec(select(VisitRow).where(VisitRow.case_id == case, VisitRow.state != "dropped"))
+        return [(row, whom.line_of(self._keys, row)) for row in rows]
+
+    def _checked(self, month: str, store: str, sent: PlanSent, standing: set[PlannedVisit]) -> list[Whom]:
+        """Every line with whom it is about. Invalid names every field that does not hold; a line that stands may be of a day that passed."""
         intake = policy.intake(VISIT_PLAN, self._house.settings.policy)
         assert isinstance(intake, PlanIntake)
         if sent.nil == bool(sent.lines):
@@ -180,7 +186,8 @@ class Plans:
         seen: set[tuple[str, str]] = set()
         for nth, line in enumerate(sent.lines):
             about, against = self._whom(store, line)
-            against += self._against(month, store, about.line)
+            if about.line not in standing:
+                against += self._against(month, store, about.line)
             if not against and (about.identity, line.purpose) in seen:
                 against.append(FieldError(field="member_no", code="line_twice"))
             seen.add((about.identity, line.purpose))
@@ -219,10 +226,17 @@ class Plans:
             found.append(FieldError(field="caller", code="caller_elsewhere"))
         return found
 
-    def _rewrite(self, case: CaseRow, region: str, version: int, people: list[Whom], lists: Lists) -> None:
+    def _rewrite(
+        self,
+        case: CaseRow,
+        region: str,
+        version: int,
+        people: list[Whom],
+        standing: list[tuple[VisitRow, PlannedVisit]],
+        lists: Lists,
+    ) -> None:
         """Lines that are as they were stay, with their outcomes; what is not in the plan any more is dropped; the rest is new."""
-        standing = select(VisitRow).where(VisitRow.case_id == case.id, VisitRow.state != "dropped")
-        before = {row.id: (row, whom.line_of(self._keys, row)) for row in self._session.exec(standing)}
+        before = {row.id: (row, line) for row, line in standing}
         done = {
             (Whom(line, row.member_id).identity, row.purpose) for row, line in before.values() if row.state == "done"
         }
