@@ -18,7 +18,7 @@ from activities.members import found as members_found
 from models.complaint import COMPLAINT
 from models.forms import HIDDEN, Code, Private
 from models.people import Person, Role
-from models.tables import ArchiveRow, AttachmentRow, CaseRow, CustomerRow, EventRow, LetterRow, SubmissionRow, VisitRow
+from models.tables import ArchiveRow, AttachmentRow, CaseRow, CustomerRow, EventRow, LetterRow, SubmissionRow
 from models.words import Language, language_of, say
 from starter.customers import NOTED, OfCustomer, values_of
 from starter.mail import letters
@@ -96,19 +96,19 @@ async def erase_customer(front: "Front", by: Person, asked: CustomerErasure, lan
     _check(by)
     kind, number = asked.kind, asked.number
 
-    def theirs(views: Views) -> tuple[list[str], list[VisitRow], list[str]]:
+    def theirs(views: Views) -> tuple[list[str], int, list[str]]:
         values = values_of(front.house.keys, kind, number)
         of_him = select(CustomerRow.case_id).where(CustomerRow.kind == kind, col(CustomerRow.value).in_(values))
         query = select(CaseRow.id).where(col(CaseRow.id).in_(of_him), CaseRow.process == COMPLAINT.name)
         cases = list(views.session.exec(query.order_by(col(CaseRow.state), col(CaseRow.opened_at))))
         visits = visiting.of_customer(views.session, front.house.keys, kind, number)
         is_member = kind in ("phone", "card") and members_found(views.session, front.house.keys, kind, number)
-        hints = ["erase_visits_open"] if any(row.state not in visiting.OVER for row in visits) else []
-        return cases, visits, [*hints, "erase_member"] if is_member else hints
+        over = len(visiting.over(views.session, visits))
+        hints = ["erase_visits_open"] if over < len(visits) else []
+        return cases, over, [*hints, "erase_member"] if is_member else hints
 
-    cases, visits, hints = await front.look(by, theirs)
-    erased = await _erase(front, by, cases, asked, hints if cases or visits or hints else ["erase_nobody"], language)
-    over = sum(row.state in visiting.OVER for row in visits)
+    cases, over, hints = await front.look(by, theirs)
+    erased = await _erase(front, by, cases, asked, hints if cases or over or hints else ["erase_nobody"], language)
     if over and not asked.preview:
         over = await front.write(lambda session, _: visiting.erase(session, front.house.keys, kind, number))
         front.house.database.forget()

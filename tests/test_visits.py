@@ -1,6 +1,7 @@
 """Planned visits (handbook 6.3, 5.3 E55–E59): a store's plan, the consolidation, the calls, the report, the callback file."""
 
 import base64
+import json
 from collections import Counter
 from datetime import date, timedelta
 from io import BytesIO
@@ -10,12 +11,13 @@ from typing import Any
 import openpyxl
 import pytest
 from pydantic import SecretStr
-from sqlmodel import select
+from sqlmodel import col, select
 
 from activities import schema
+from activities.keys import COLUMN
 from models import policy
 from models.people import Store
-from models.tables import PlanVersionRow, SubmissionRow, VisitCallRow, VisitRow
+from models.tables import ArchiveRow, PlanVersionRow, SubmissionRow, VisitCallRow, VisitRow
 from models.visits import VISIT_PLAN
 from models.visits.months import shifted
 from models.visits.terms import VisitPlanPromises
@@ -351,6 +353,53 @@ async def test_another_store_and_the_administrator_see_nothing_and_a_supervisor_
     assert (shown["line"]["name"], "0000" in shown["line"]["phone"]) == ("顾*", True)
     async with visiting.door("qian") as door:
         assert "顾客0" not in (await door.get(f"/api/cases/{visiting.plan(month, 'SH01')}")).text
+
+
+async def test_who_is_erased_is_gone_from_the_plans_that_named_him_and_from_their_archive(visiting: Visiting):
+    """E44: who was called at once, who was not once the month is closed; the others of the plan stay."""
+    office = visiting.office
+    add_member(office.house, "1001", phone="13912345678", name="欧阳小兰")
+    month = await planned(
+        visiting, {"name": "赵一", "note": "赵一要大号"}, {"member_no": "10-01", "name": None, "phone": None}, {}
+    )
+    plan = visiting.plan(month, "SH01")
+    called, uncalled, other = await lines_of(visiting, month)
+    by_name = {one["line"]["name"]: one["visit"] for one in (called, uncalled, other)}
+    said = {"outcome": "satisfied", "satisfaction": 5, "answer": "赵一说很好"}
+    await visiting.post(f"{by_name['赵一']}/call", by="oa-sh01", **said)
+
+    async def erase(phone: str) -> dict[str, Any]:
+        async with visiting.door("wang") as door:
+            answer = await door.post("/api/customers/erase", json={"because": "customer_request", "phone": phone})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert (await erase("13800000000"))["visits"] == 1
+    kept = whole_of(office, plan)
+    assert ("赵一" in kept, "13800000000" in kept, "10-01" in kept, "顾客2" in kept) == (False, False, True, True)
+    soon = await erase("13912345678")
+    assert (soon["visits"], "还有未完成的计划回访" in "".join(soon["hints"])) == (0, True)
+    await visiting.until(at(day(shifted(month, -1), 28), "20:00"))
+    await visiting.post(f"months/{month}/consolidate")
+    await visiting.until(at(day(shifted(month, 1), 2)))
+    await visiting.post(f"months/{month}/report")
+    assert office.case(plan).state == "archived"
+    assert (await erase("13912345678"))["visits"] == 1
+    kept = whole_of(office, plan)
+    assert ("10-01" in kept, "欧阳小兰" in kept, "13912345678" in kept, "顾客2" in kept) == (False, False, False, True)
+    assert (await visiting.get(f"/months/{month}/report"))["figures"][-1]["counts"]["planned"] == 3
+
+
+def whole_of(office: Office, case: str) -> str:
+    """All that can be read of a plan: what was sent, its archive, its lines, its calls."""
+    keys = office.house.keys
+    sealed = [(row.sealed, f"submission/{row.id}") for row in office.rows(SubmissionRow, case)]
+    sealed += [(row.sealed, f"archive/{case}") for row in office.rows(ArchiveRow, case)]
+    sealed += [(row.sealed, f"visit/{row.id}") for row in visits(office, case)]
+    with office.house.database.reading() as session:
+        of_case = select(VisitCallRow).where(col(VisitCallRow.visit_id).in_(row.id for row in visits(office, case)))
+        calls = [json.dumps(said_in(keys, call), ensure_ascii=False) for call in session.exec(of_case)]
+    return "\n".join([*(keys.open(one, COLUMN, place).decode() for one, place in sealed), *calls])
 
 
 # Members

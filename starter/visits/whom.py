@@ -107,6 +107,12 @@ def numbers(line: PlannedVisit) -> list[tuple[Kind, str]]:
     return [(kind, number) for kind, text in said if text and (number := normalised(kind, text))]
 
 
+def called(line: PlannedVisit) -> set[str]:
+    """Every number that a line calls its customer by, each in its normal form."""
+    by_number = {f"{kind}:{number}" for kind, number in numbers(line)}
+    return by_number | {f"number:{spelt}" for spelt in _spellings("number", line.member_no or "")}
+
+
 def _bytes(kind: str, number: str) -> bytes:
     return f"{kind}:{number}".encode()  # as the customers of cases are kept: one number is one value
 
