@@ -104,4 +104,7 @@ class Store(BaseModel):
     """The store that its members go to then."""
 
     def active_on(self, day: date) -> bool:
-        return (self.opens_on is None or self.opens_on <= day) and (self.closes_on is None or day < self.closes_on)
+        return (self.opens_on is None or self.opens_on <= day) and not self.is_closed_on(day)
+
+    def is_closed_on(self, day: date) -> bool:
+        return self.closes_on is not None and self.closes_on <= day

@@ -566,6 +566,50 @@ async def test_a_plan_is_expected_of_the_stores_that_are_active_on_the_28th(hous
         assert answer.json()["missing"] == ["ST05"]
 
 
+async def test_what_a_store_hands_in_before_it_opens_stands_and_what_one_leaves_when_it_closes_is_nobodys(
+    house: House, closed_office: Office
+):
+    """E55: ST02 opens on the 1st, ST05 on the 5th: nothing is late of either. ST03 closes on the 27th: its lines are no figure."""
+    month = next_month_like(closed_office, 3)
+    before = shifted(month, -1)
+
+    def stores(**third: Any) -> None:
+        life = {"ST01": {}, "ST02": {"opens_on": day(month, 1)}, "ST03": third, "ST05": {"opens_on": day(month, 5)}}
+        with_stores(house, *(Store(code=code, name=code, region="east", **more) for code, more in life.items()))
+
+    stores()
+    async with Office(closed_office.client, house, closed_office.env) as office:
+        await office.worker_comes()
+        visiting = Visiting(office)
+        visiting.days = frozenset({20, 27})
+        await visiting.begin(at(day(before, 20)))
+        await visiting.until(at(day(before, 25), "10:00"))
+        for store in ("ST01", "ST02", "ST03"):
+            assert (await visiting.deliver(month, store, [line(day(month, 6))])).status_code in TAKEN
+        stores(closes_on=day(before, 27), successor="ST01")
+        await visiting.until(at(day(before, 28), "23:00"))
+        assert office.case(visiting.plan(month, "ST02")).state == "open"
+        closed = visiting.plan(month, "ST03")
+        assert (office.case(closed).closed_because, [row.state for row in visits(office, closed)]) == (
+            "store_closed",
+            ["dropped"],
+        )
+        answer = await visiting.post(f"months/{month}/consolidate")
+        assert [answer.json()[name] for name in ("delivered", "missing", "lines")] == [["ST01", "ST02"], [], 2]
+        again = await visiting.deliver(month, "ST03", [line(day(month, 7))])
+        assert (again.status_code, again.json()["code"]) == (409, "plan_closed")
+        await visiting.until(at(day(month, 6), "10:00"))
+        [visit] = await lines_of(visiting, month, store="ST02")
+        path = f"{visit['visit']}/call"
+        assert (await visiting.post(path, by="oa-st02", outcome="satisfied", satisfaction=5)).status_code == 200
+        new = await visiting.deliver(month, "ST05", [line(day(month, 16))])
+        assert (new.status_code in TAKEN, new.json()["overdue"]) == (True, False), new.text
+        await visiting.until(at(day(month, 8), "10:00"))
+        for store in ("ST02", "ST05"):
+            plan = visiting.plan(month, store)
+            assert (office.fired(plan, "plan"), office.heard(plan, "qian")) == ([], [])
+
+
 @pytest.mark.parametrize(("month", "earlier"), [("2027-01", 1), ("2027-02", 0)])
 def test_where_a_setting_says_so_a_reminder_on_a_day_off_comes_on_the_last_working_day_before(
     tmp_path: Path, month: str, earlier: int

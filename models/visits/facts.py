@@ -36,7 +36,7 @@ class VisitPlan(Case):
     month: Month
     store: Code
     asked_at: Instant
-    """The beginning of the month before."""
+    """The beginning of the month before; of the month itself for a store that was not active then."""
     begins_at: Instant
     reminded_earlier: int = Field(default=0, ge=0, le=31)
     """Days that the reminder of the plan comes before the policy's, so as to come on a working day."""

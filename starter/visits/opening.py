@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 from sqlmodel import col, select
 
 from activities.database import once_more
+from activities.ledger import locked
 from models import policy
 from models.calendar import Period
 from models.forms import Case
-from models.people import CALENDAR
+from models.people import CALENDAR, Store
 from models.promises import Promise
 from models.tables import CaseRow, VisitRow
 from models.visits import VISIT_PLAN
@@ -26,6 +27,8 @@ from settings import House
 from starter.submissions import Submissions
 from starter.visits import days, whom
 from starter.visits.lists import Lists
+from starter.visits.submitted import delivered_in, ending
+from starter.visits.submitted import plans_of as plans_in
 
 FIRST_DAY, DUE_DAY = 20, 28
 """Of a month: from when stores are asked for the next one's plan, and which stores are (5.3 E55)."""
@@ -39,7 +42,7 @@ def plans_of(house: House, period: Period) -> Iterable[Case]:
         return []
     earlier = reminded_earlier(house, period.next_month)
     return [
-        facts_of(period.next_month, store.code, house.calendar, earlier)
+        facts_of(period.next_month, store, house.calendar, earlier)
         for store in house.people.stores
         if store.active_on(counting_day(period.month, DUE_DAY))
     ]
@@ -54,12 +57,15 @@ def months_of(house: House, period: Period) -> Iterable[Case]:
     return [VisitMonth(month=month, asked_at=asked_at, over_at=over_at)]
 
 
-def facts_of(month: str, store: str, zone: ZoneInfo, reminded_earlier: int = 0) -> VisitPlan:
+def facts_of(month: str, store: Store, zone: ZoneInfo, reminded_earlier: int = 0) -> VisitPlan:
+    """A store's plan. Of one that was not active on the 28th none was expected: what it hands in all the same is not late (5.3 E55)."""
+    before = shifted(month, -1)
+    expected = store.active_on(counting_day(before, DUE_DAY))
     return VisitPlan(
-        plan_no=f"{month}-{store}",
+        plan_no=f"{month}-{store.code}",
         month=month,
-        store=store,
-        asked_at=month_begins(shifted(month, -1), zone),
+        store=store.code,
+        asked_at=month_begins(before if expected else month, zone),
         begins_at=month_begins(month, zone),
         reminded_earlier=reminded_earlier,
     )
@@ -87,29 +93,38 @@ def _reminder(promise: Promise, asked_at: datetime, zone: ZoneInfo) -> date:
 def begin_day(house: House, period: Period) -> None:
     """Plans that are expected no more end; lines of the day that an open complaint forbids are held back. Done again, it changes nothing."""
     submissions = Submissions(house.database, house.keys, house.people, lambda: period.at, house.settings.policy)
-    for case in _of_closed_stores(house, period):
-        _end(house, submissions, case)
+    for case in _expected_no_more(house, period):
+        _end(house, submissions, case, period.at)
     for case in _with_lines_on(house, period.first_day):
         _hold(house, submissions, case, period.first_day)
 
 
-def _of_closed_stores(house: House, period: Period) -> list[str]:
+def _expected_no_more(house: House, period: Period) -> list[str]:
+    """Open plans of stores that are not active on the 28th: they were closed, or they open later and have handed nothing in."""
     if not FIRST_DAY <= period.first_day.day <= DUE_DAY:
         return []
-    closed = [
-        f"{period.next_month}-{store.code}"
-        for store in house.people.stores
-        if not store.active_on(counting_day(period.month, DUE_DAY))
-    ]
+    month, due_day = period.next_month, counting_day(period.month, DUE_DAY)
+    inactive = {store.code: store for store in house.people.stores if not store.active_on(due_day)}
     with house.database.reading() as session:
-        query = select(CaseRow.id).where(CaseRow.process == VISIT_PLAN.name, CaseRow.state == "open")
-        return list(session.exec(query.where(col(CaseRow.number).in_(closed)))) if closed else []
+        delivered = delivered_in(session, month)
+        return [
+            plan.id
+            for plan in plans_in(session, month)
+            if (store := inactive.get(plan.store or ""))
+            and plan.state == "open"
+            and (store.is_closed_on(due_day) or plan.id not in delivered)
+        ]
 
 
 @once_more
-def _end(house: House, submissions: Submissions, case: str) -> None:
+def _end(house: House, submissions: Submissions, case: str, at: datetime) -> None:
+    """End a plan. Nobody is there to call its lines: they are taken out of it."""
     with house.database.writing() as session:
-        submissions.add_in(session, VISIT_PLAN, case, StoreClosed(), CALENDAR, key=f"closed-{case}")
+        locked(session, case)
+        submissions.add_in(session, VISIT_PLAN, case, StoreClosed(), CALENDAR, key=ending(case))
+        left = select(VisitRow).where(VisitRow.case_id == case, col(VisitRow.state).in_(("planned", "held")))
+        for row in session.exec(left):
+            row.state, row.dropped_at = "dropped", at
 
 
 def _with_lines_on(house: House, day: date) -> list[str]:

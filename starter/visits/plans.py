@@ -13,7 +13,7 @@ from activities.keys import KeyRing
 from activities.ledger import locked, unsealed
 from models import policy
 from models.forms import LEDGER, FieldError, Private, Text
-from models.people import CALENDAR, Person, Role
+from models.people import CALENDAR, Person, Role, Store
 from models.tables import CaseRow, PlanVersionRow, SubmissionRow, VisitRow
 from models.visits import VISIT_MONTH, VISIT_PLAN
 from models.visits.facts import PlanIntake, PlannedVisit
@@ -74,9 +74,9 @@ class Plans:
         Forbidden, NotFound (a month that is not planned now), Conflict (closed, or the key used before), Invalid: every line
         that does not hold, and why. Then nothing is taken.
         """
-        region = self._may_deliver(store)
+        known_store = self._may_deliver(store)
         consolidated = self._consolidated(month)
-        case = self._case(month, store)
+        case = self._case(month, known_store)
         if known := self._known(case, sent, key):
             return known
         if is_over(self._session, case):
@@ -86,7 +86,7 @@ class Plans:
         last = self._last(case.id)
         nth = (last.nth if last else 0) + 1
         lists = Lists(self._session, case.id, self._house)
-        self._rewrite(case, region, nth, people, standing, lists)
+        self._rewrite(case, known_store.region, nth, people, standing, lists)
         form = Deliver(nil=sent.nil, remark=sent.remark, lines=tuple(sent.lines), lists=lists.open())
         receipt = self._submissions.add_in(self._session, VISIT_PLAN, case.id, form, self._by, key=key, holder=holder)
         version = PlanVersionRow(
@@ -110,7 +110,7 @@ class Plans:
 
     # Who and when
 
-    def _may_deliver(self, store: str) -> str:
+    def _may_deliver(self, store: str) -> Store:
         if self._by.role not in CALLERS:
             raise Forbidden("may_not_hand_in", role=self._by.role, form="deliver")
         known = self._house.people.store(store)
@@ -118,7 +118,7 @@ class Plans:
             raise NotFound("no_such_store", store=store)
         if self._by.role is Role.STORE and self._by.store != store:
             raise Forbidden("other_store", store=store)
-        return known.region
+        return known
 
     def _consolidated(self, month: str) -> CaseRow | None:
         """The month's case, locked before any plan's, where the plans have been consolidated already."""
@@ -126,16 +126,15 @@ class Plans:
         case = self._session.exec(query).first()
         return case if case and consolidated_at(self._session, case.id) else None
 
-    def _case(self, month: str, store: str) -> CaseRow:
+    def _case(self, month: str, store: Store) -> CaseRow:
         """The plan's case, ours until the transaction ends; of this month or the next one it is opened where nobody has yet."""
-        number = facts_of(month, store, self._house.calendar).plan_no
-        query = select(CaseRow.id).where(CaseRow.process == VISIT_PLAN.name, CaseRow.number == number)
+        facts = facts_of(month, store, self._house.calendar)
+        query = select(CaseRow.id).where(CaseRow.process == VISIT_PLAN.name, CaseRow.number == facts.plan_no)
         case = self._session.exec(query).first()
         this = month_of(self._today)
         if case is None and month not in (this, shifted(this, 1)):
-            raise NotFound("no_such_plan", month=month, store=store)
+            raise NotFound("no_such_plan", month=month, store=store.code)
         if case is None:
-            facts = facts_of(month, store, self._house.calendar)
             case = self._submissions.open_in(self._session, VISIT_PLAN, facts, CALENDAR).case
             self._session.flush()
         return locked(self._session, case)

@@ -24,9 +24,15 @@ def closing(case: str) -> str:
     return f"close-{case}"
 
 
+def ending(case: str) -> str:
+    """The id of the submission that ends the plan of a store that is no more."""
+    return f"closed-{case}"
+
+
 def is_over(session: Session, case: CaseRow) -> bool:
     """Whether a plan is closed, or will be as soon as its case hears of it."""
-    return case.state != "open" or session.get(SubmissionRow, closing(case.id)) is not None
+    sent = select(SubmissionRow.id).where(col(SubmissionRow.id).in_((closing(case.id), ending(case.id))))
+    return case.state != "open" or session.exec(sent).first() is not None
 
 
 def month_case(session: Session, month: Month) -> CaseRow | None:
