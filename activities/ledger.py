@@ -10,6 +10,7 @@ import structlog
 from sqlmodel import Session, and_, col, func, or_, select
 from temporalio import activity
 
+from activities.callers import caller_of
 from activities.database import Database
 from activities.gathering import gather
 from activities.keys import COLUMN, KeyRing
@@ -271,7 +272,8 @@ class Ledger:
                 key=owed.task,
                 form=owed.form,
                 owner_role=owed.owner,
-                owner=self._who(session, owed.owner, case, owed.at, owed.unit),
+                owner=caller_of(session, self._people, case.id, owed)
+                or self._who(session, owed.owner, case, owed.at, owed.unit),
                 owed_at=owed.at,
                 due_at=owed.due_at,
                 due_because=owed.because.model_dump(mode="json", exclude_none=True),

@@ -248,6 +248,24 @@ async def test_a_store_hands_in_its_own_plan_and_headquarters_any(visiting: Visi
 # Calls
 
 
+async def test_a_callers_list_is_his_own_task_and_nobody_elses_of_the_region(visiting: Visiting):
+    """Lin has the east; Chen of the south calls a sample there, and a clerk whom only the store knows calls for the store."""
+    office = visiting.office
+    month = await planned(visiting)
+    lines = [line(day(month, 10), n, caller=caller) for n, caller in enumerate(("chen", "lin", "clerk-1"))]
+    assert (await visiting.deliver(month, "SH01", lines, by="lin")).status_code in TAKEN
+    plan = visiting.plan(month, "SH01")
+    lists = (await visiting.get("/lists", month=month))["items"]
+    owners = {one["caller"]: office.tasks(plan)[one["task"]].owner for one in lists}
+    assert owners == {"chen": "chen", "lin": "lin", "clerk-1": "oa-sh01"}
+    assert office.heard(plan, "chen") == ["task/calls"]
+    [hers] = [one for one in await lines_of(visiting, month) if one["caller"] == "lin"]
+    await visiting.post(f"{hers['visit']}/call", outcome="satisfied", satisfaction=5)
+    await visiting.until(at(day(month, 11), "10:00"))
+    assert office.heard(plan, "chen")[1:] == ["breached/calls"]
+    assert office.heard(plan, "lin") == []
+
+
 async def test_a_dissatisfied_customer_becomes_a_complaint_at_once_linked_both_ways(visiting: Visiting):
     office = visiting.office
     month = await planned(visiting, {"receipt_no": "XP-1"}, {})
