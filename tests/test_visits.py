@@ -331,6 +331,40 @@ async def test_a_line_held_back_is_free_again_once_the_complaint_is_closed(visit
     assert office.open_tasks(visiting.plan(month, "SH01")) == {"calls-2"}
 
 
+async def test_the_morning_after_the_complaint_is_closed_gives_the_line_back_to_its_caller(visiting: Visiting):
+    """One whose day is still to come keeps it; one whose customer has another complaint waits for that one, too."""
+    office = visiting.office
+    month = await planned(visiting)
+    lines = [line(day(month, nth), n) for n, nth in enumerate((10, 25, 10))]
+    assert (await visiting.deliver(month, "SH01", lines)).status_code in TAKEN
+    plan = visiting.plan(month, "SH01")
+    first, third, second = await lines_of(visiting, month)
+    cases = [await office.open(customer={"phone": one["line"]["phone"]}) for one in (first, second, third, third)]
+    await visiting.post(f"{second['visit']}/hold", by="oa-sh01")
+    visiting.days = frozenset({10, 11, 13, 20})
+    await visiting.until(at(day(month, 11), "08:00"))
+    assert [one["state"] for one in await lines_of(visiting, month)] == ["held"] * 3
+    for case in cases[:3]:
+        await office.walk(case)
+    await visiting.until(at(day(month, 13), "08:00"))
+    found = {one["visit"]: (one["state"], one["due_on"]) for one in await lines_of(visiting, month)}
+    assert found == {
+        first["visit"]: ("planned", day(month, 13).isoformat()),
+        second["visit"]: ("planned", day(month, 25).isoformat()),
+        third["visit"]: ("held", day(month, 10).isoformat()),
+    }
+    assert office.heard(plan, "oa-sh01")[1:] == ["task/calls-3", "task/calls-4"]
+    await visiting.until(at(day(month, 14), "08:00"))
+    assert office.heard(plan, "wang") == ["overdue/calls-3"], "who does not call him now is late"
+    await visiting.until(at(day(shifted(month, 1), 1), "08:00"))
+    await office.walk(cases[3])
+    visiting.days = frozenset({3})
+    await visiting.until(at(day(shifted(month, 1), 3), "08:00"))
+    assert [one["visit"] for one in await lines_of(visiting, month, state="held")] == [third["visit"]], (
+        "his month is over"
+    )
+
+
 async def test_who_is_not_reached_is_called_again_and_a_call_sent_twice_is_one_call(visiting: Visiting):
     office = visiting.office
     month = await planned(visiting, {}, {})

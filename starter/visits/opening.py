@@ -1,7 +1,7 @@
 """What the calendar opens for next month's visits: a plan for every store that is active on the 28th, and the month itself.
 
 From the 20th to the 28th, every day: a store that is entered late gets its plan, and of one that closes none is expected
-any more (5.3 E55). The lines of the day whose customers have an open complaint are held back (E59).
+any more (5.3 E55). The lines of the day whose customers have an open complaint are held back, until it is closed (E59).
 """
 
 from collections.abc import Iterable
@@ -21,13 +21,13 @@ from models.tables import CaseRow, VisitRow
 from models.visits import VISIT_PLAN
 from models.visits.facts import VisitMonth, VisitPlan
 from models.visits.forms import Progress, StoreClosed
-from models.visits.months import counting_day, month_begins, shifted
+from models.visits.months import counting_day, month_begins, month_of, shifted
 from models.visits.terms import VisitPlanPromises
 from settings import House
 from starter.submissions import Submissions
 from starter.visits import days, whom
 from starter.visits.lists import Lists
-from starter.visits.submitted import delivered_in, ending
+from starter.visits.submitted import delivered_in, ending, is_over
 from starter.visits.submitted import plans_of as plans_in
 
 FIRST_DAY, DUE_DAY = 20, 28
@@ -91,12 +91,15 @@ def _reminder(promise: Promise, asked_at: datetime, zone: ZoneInfo) -> date:
 
 
 def begin_day(house: House, period: Period) -> None:
-    """Plans that are expected no more end; lines of the day that an open complaint forbids are held back. Done again, it changes nothing."""
+    """Plans that are expected no more end; lines that an open complaint forbids are held back, and given back once it is closed.
+
+    Done again, it changes nothing.
+    """
     submissions = Submissions(house.database, house.keys, house.people, lambda: period.at, house.settings.policy)
     for case in _expected_no_more(house, period):
         _end(house, submissions, case, period.at)
-    for case in _with_lines_on(house, period.first_day):
-        _hold(house, submissions, case, period.first_day)
+    for case in _with_lines_to_begin(house, period.first_day):
+        _begin_lists(house, submissions, case, period.first_day)
 
 
 def _expected_no_more(house: House, period: Period) -> list[str]:
@@ -127,25 +130,33 @@ def _end(house: House, submissions: Submissions, case: str, at: datetime) -> Non
             row.state, row.dropped_at = "dropped", at
 
 
-def _with_lines_on(house: House, day: date) -> list[str]:
+def _with_lines_to_begin(house: House, day: date) -> list[str]:
+    """Open plans with lines of a day, or with lines of its month whose complaint is closed."""
+    closed = select(CaseRow.id).where(CaseRow.state != "open")
+    of_day = (col(VisitRow.due_on) == day) & (col(VisitRow.state) == "planned")
+    free = (col(VisitRow.month) == month_of(day)) & (col(VisitRow.state) == "held") & col(VisitRow.held_for).in_(closed)
     with house.database.reading() as session:
-        query = select(VisitRow.case_id).where(VisitRow.due_on == day, VisitRow.state == "planned").distinct()
+        query = select(VisitRow.case_id).where(of_day | free).distinct()
         query = query.join(CaseRow, col(CaseRow.id) == col(VisitRow.case_id)).where(CaseRow.state == "open")
         return list(session.exec(query))
 
 
 @once_more
-def _hold(house: House, submissions: Submissions, case: str, day: date) -> None:
-    """Hold back the lines of a day whose customers have an open complaint; say so to the case where that ends a list."""
+def _begin_lists(house: House, submissions: Submissions, case: str, day: date) -> None:
+    """Hold back the lines of a day whose customers have an open complaint, and give back, for this day at the earliest, those
+    whose complaint is closed. The case hears where other lists are open by it."""
     with house.database.writing() as session:
-        plan = session.exec(select(CaseRow).where(CaseRow.id == case).with_for_update()).one()
-        if plan.state != "open":
+        if is_over(session, locked(session, case)):
             return
         lists = Lists(session, case, house)
-        due = select(VisitRow).where(VisitRow.case_id == case, VisitRow.due_on == day, VisitRow.state == "planned")
-        for row in session.exec(due):
+        waiting = select(VisitRow).where(VisitRow.case_id == case, col(VisitRow.state).in_(("planned", "held")))
+        waiting = waiting.where((VisitRow.state == "held") | (VisitRow.due_on == day))
+        for row in session.exec(waiting.order_by(col(VisitRow.due_on), col(VisitRow.id))):
             if complaint := whom.open_complaint(session, house.keys, whom.line_of(house.keys, row)):
                 row.state, row.held_for = "held", complaint
+            elif row.state == "held" and row.month == month_of(day):
+                row.state, row.held_for, row.due_on = "planned", None, max(row.due_on, day)
+                row.list_nth = lists.of(row.caller, row.due_on)
         session.flush()
         if lists.changed:
             submissions.add_in(session, VISIT_PLAN, case, Progress(lists=lists.open()), CALENDAR)
