@@ -246,8 +246,12 @@ def callbacks(
     by: As,
     phone: Annotated[str | None, typer.Option(help="电话 · phone number")] = None,
     card: Annotated[str | None, typer.Option(help="会员卡号 · membership card")] = None,
+    kind: Annotated[
+        Literal["callback", "visit"] | None, typer.Option(help="投诉回访或计划回访 · after a complaint, or planned")
+    ] = None,
     region: Annotated[str | None, typer.Option(help="区域 · a region")] = None,
     store: Annotated[str | None, typer.Option(help="门店 · a store")] = None,
+    caller: Annotated[str | None, typer.Option(help="回访人 · who called")] = None,
     since: Annotated[str | None, typer.Option(help="从这一天 · from this day")] = None,
     until: Annotated[str | None, typer.Option(help="到这一天（不含）· to this day, excluded")] = None,
     outcome: Annotated[str | None, typer.Option(help="结果 · the outcome")] = None,
@@ -257,7 +261,8 @@ def callbacks(
     data: Data = None,
 ) -> None:
     """回访档案：投诉回访和计划回访 · every complaint callback and every visit, the latest first."""
-    given = _said({"region": region, "store": store, "since": since, "until": until, "outcome": outcome})
+    given = _said({"kind": kind, "region": region, "store": store, "caller": caller, "outcome": outcome})
+    given |= _said({"since": since, "until": until})
 
     async def act(front: Front) -> tuple[Callbacks, bytes | None]:
         actor, page = front.actor(by), {"limit": limit, "cursor": cursor}
@@ -265,15 +270,16 @@ def callbacks(
         if phone or card:
             number = filled(CallbackSearch, _said({"phone": phone, "card": card})).number
         found = await front.look(actor, lambda views: CallbackViews(views).callbacks(wanted, number, LANGUAGE))
-        made = await front.look(actor, lambda views: CallbackViews(views).workbook(wanted, LANGUAGE)) if file else None
-        return found, made
+        if file is None:
+            return found, None
+        return found, await front.look(actor, lambda views: CallbackViews(views).workbook(wanted, number, LANGUAGE))
 
     found, made = with_front(data, act)
     table = _table(["at", "kind", "store", "by", "customer", "outcome", "satisfaction", "id"])
     for one in found.items:
-        kind = say("visit", f"kind_{one.kind}", LANGUAGE)
+        which = say("visit", f"kind_{one.kind}", LANGUAGE)
         how = choice("callback", "outcome", one.outcome, LANGUAGE)
-        cells = (f"{one.at:%Y-%m-%d %H:%M}", kind, one.store or "", one.by, one.customer.get("name", ""), how)
+        cells = (f"{one.at:%Y-%m-%d %H:%M}", which, one.store or "", one.by, one.customer.get("name", ""), how)
         table.add_row(*cells, str(one.satisfaction or ""), one.id)
     out.print(table if found.items else found.hint, markup=False)
     rest_of(found)

@@ -126,9 +126,11 @@ class CallbackViews(VisitViews):
             items=shown, cursor=cursor_of(last.at.isoformat(), last.id, str(last.nth)), more=found - wanted.limit
         )
 
-    def workbook(self, wanted: CallbackQuery, language: Language = "zh") -> bytes:
+    def workbook(
+        self, wanted: CallbackQuery, number: tuple[Kind, str] | None = None, language: Language = "zh"
+    ) -> bytes:
         """The file as a workbook, a sheet for each region; MOST records at most."""
-        records = self._records(wanted, None)
+        records = self._records(wanted, number)
         columns: Any = select
         rows = self._session.exec(columns(*records.c).order_by(records.c.at.desc(), records.c.id).limit(MOST))
         by_region: dict[str, list[list[Any]]] = {}

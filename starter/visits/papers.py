@@ -135,7 +135,18 @@ def _add_reports(router: APIRouter, front: Front, who: Any) -> None:
     @router.get("/callbacks.xlsx", tags=["visits"], summary="导出回访档案 · the file as Excel", response_class=Response)
     async def callback_book(by: who, wanted: Annotated[CallbackQuery, Query()], language: Said = None) -> Response:
         spoken = language_of(language)
-        made = await front.look(by, lambda views: CallbackViews(views).workbook(wanted, spoken))
+        made = await front.look(by, lambda views: CallbackViews(views).workbook(wanted, None, spoken))
+        return _file(made, "callbacks.xlsx")
+
+    @router.post(
+        "/callbacks/search.xlsx",
+        tags=["visits"],
+        summary="导出一位顾客的 · a customer's, as Excel",
+        response_class=Response,
+    )
+    async def book_of_customer(wanted: CallbackSearch, by: who, language: Said = None) -> Response:
+        number, spoken = wanted.number, language_of(language)
+        made = await front.look(by, lambda views: CallbackViews(views).workbook(wanted.wanted, number, spoken))
         return _file(made, "callbacks.xlsx")
 
 
