@@ -104,6 +104,8 @@ async def test_a_nil_return_and_who_is_missing(visiting: Visiting):
     shown = (await kefu("visits", "month", month, "--as", "lin")).output
     assert "已提交 1" in shown
     assert ("SH02" in shown, "SH01" in shown) == (True, False)
+    reported = (await kefu("visits", "report", month, "--as", "lin")).output
+    assert ("SH02" in reported.split("未提交")[1], "无回访 SH01" in reported) == (True, True), reported
     both = await kefu("visits", "plan", month, "SH02", "--as", "oa-sh02")
     assert (both.exit_code, "nil" in str(both.exception)) == (1, True)
 

@@ -529,6 +529,25 @@ async def test_the_workbook_of_a_store_comes_back_filled_in_with_refused_rows_na
     assert now < asked
 
 
+async def test_the_report_names_the_stores_without_a_line_and_those_that_were_late(visiting: Visiting):
+    month = await planned(visiting, {})
+    before = shifted(month, -1)
+    await visiting.deliver(month, "GZ01")
+    await visiting.until(at(day(before, 28), "20:00"))
+    late = await visiting.deliver(month, "SH02", [line(day(month, 3), 7)])
+    assert late.json()["versions"][0]["kind"] == "first", "nothing was consolidated yet"
+    await visiting.deliver(month, "SH02", [line(day(month, 4), 7)])
+    report = await visiting.get(f"/months/{month}/report")
+    states = {one["store"]: (one["state"], one["late"]) for one in report["plans"]}
+    assert states == {"GZ01": ("nil", False), "SH01": ("delivered", False), "SH02": ("delivered", True)}
+    assert [one["store"] for one in (await visiting.get(f"/months/{month}/report", by="oa-sh02"))["plans"]] == ["SH02"]
+    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/report.xlsx")))
+    rows = [row[:3] for row in book["各店计划"].iter_rows(min_row=2, values_only=True)]
+    assert rows == [("GZ01", "无回访", None), ("SH01", "已提交", None), ("SH02", "已提交", "超时")]
+    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/plan.xlsx")))
+    assert [row[:3] for row in book[month].iter_rows(min_row=2, values_only=True)] == rows
+
+
 async def upload(visiting: Visiting, path: str, book: Any) -> Any:
     memory = BytesIO()
     if book:

@@ -237,6 +237,7 @@ def report(
         counts = (str(one.counts[column]) for column in columns)
         table.add_row(one.name or say("visit", "all", LANGUAGE), *counts, str(one.satisfaction or ""))
     out.print(table)
+    _say_plans(found)
     if made and file:
         _keep(made, file)
 
@@ -393,6 +394,14 @@ def _show(one: WholeVisit) -> None:
         say_line(f"{sent.at:%m-%d %H:%M}  {sent.by}  {choice('callback', 'outcome', sent.outcome, LANGUAGE)}")
     if one.complaint:
         say_line(say("screen", "became", LANGUAGE, complaint=one.complaint))
+
+
+def _say_plans(report: ReportView) -> None:
+    said = {state: [one.store for one in report.plans if one.state == state] for state in ("missing", "nil")}
+    said["late"] = [one.store for one in report.plans if one.late]
+    say_line(
+        say("screen", "plans_not_in", LANGUAGE, **{name: " ".join(stores) or "0" for name, stores in said.items()})
+    )
 
 
 def _say_month(view: MonthView) -> None:

@@ -1,14 +1,16 @@
 """The month's figures, per store and region: each a count of lines that can be shown (handbook 3.2, step 6)."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from sqlalchemy import case
 from sqlmodel import Session, col, func, select
 
-from models.tables import VisitRow
+from models.tables import PlanVersionRow, TaskRow, VisitRow
 from models.visits.months import Month
+from starter.visits.submitted import plans_of
 
 What = Literal[
     "planned",
@@ -61,6 +63,41 @@ class Figures(BaseModel):
 
     def rate(self, part: str, of: str) -> float | None:
         return self.counts[part] / self.counts[of] if self.counts[of] else None
+
+
+class PlanState(BaseModel):
+    """Whether a store handed its plan in: silent and nil returns have no line that any figure could count."""
+
+    store: str
+    region: str | None
+    state: Literal["delivered", "nil", "missing"]
+    late: bool
+    """Handed in after its due time, the first time."""
+    at: datetime | None
+    """When it was handed in first, UTC."""
+
+
+def plan_states(session: Session, month: Month, stores: list[str] | None = None) -> list[PlanState]:
+    """Of every store of which a plan was expected, or came. `stores`: only these."""
+    versions: dict[str, list[PlanVersionRow]] = {}
+    of_month = select(PlanVersionRow).where(PlanVersionRow.month == month).order_by(col(PlanVersionRow.nth))
+    for row in session.exec(of_month):
+        versions.setdefault(row.case_id, []).append(row)
+    found = []
+    for plan in plans_of(session, month):
+        if stores is not None and plan.store not in stores:
+            continue
+        sent, task = versions.get(plan.id, []), session.get(TaskRow, (plan.id, "plan"))
+        found.append(
+            PlanState(
+                store=plan.store or "",
+                region=plan.region,
+                state="missing" if not sent else "nil" if sent[-1].nil else "delivered",
+                late=bool(sent and task and sent[0].at > task.due_at),
+                at=sent[0].at if sent else None,
+            )
+        )
+    return found
 
 
 def figures(session: Session, month: Month, stores: list[str] | None = None) -> list[Figures]:

@@ -13,7 +13,7 @@ from models.words import Language, choice, label, say
 from starter.refusals import NotFound
 from starter.visits import whom
 from starter.visits.books import Sheet, book
-from starter.visits.figures import WHAT, Figures, figures
+from starter.visits.figures import WHAT, Figures, PlanState, figures, plan_states
 from starter.visits.shown import VisitViews, line_shown
 from starter.visits.submitted import consolidated_at, month_case
 
@@ -37,6 +37,8 @@ class ReportView(BaseModel):
 
     month: Month
     figures: list[Figures]
+    plans: list[PlanState]
+    """Which stores handed one in: of one that did not there is no figure."""
 
 
 class MonthBooks(VisitViews):
@@ -46,7 +48,7 @@ class MonthBooks(VisitViews):
         """NotFound where there is no such month."""
         if month_case(self._session, month) is None:
             raise NotFound("no_such_month", month=month)
-        return ReportView(month=month, figures=figures(self._session, month, self._stores()))
+        return ReportView(month=month, figures=figures(self._session, month, self._stores()), plans=self._plans(month))
 
     def plan_workbook(self, month: Month, language: Language) -> bytes:
         """The plans of all stores as they were consolidated, and what came or went since; a sheet for each region."""
@@ -68,11 +70,7 @@ class MonthBooks(VisitViews):
             by_region.setdefault(row.region or "-", []).append(cells)
         heads = [say("visit", "store", language), *(label("visit_line", name, language) for name in LINE)]
         heads += [say("visit", "incomplete", language), say("visit", "since_then", language)]
-        stores = [
-            *([store, say("visit", "nil" if store in view.nil else "delivered", language)] for store in view.delivered),
-            *([store, say("visit", "missing", language)] for store in view.missing),
-        ]
-        first = Sheet(month, [say("visit", "store", language), say("visit", "state", language)], sorted(stores))
+        first = plans_sheet(month, self._plans(month), language)
         regions = [Sheet(region, heads, cells) for region, cells in sorted(by_region.items())]
         return book([first, *regions], self._here(self._now))
 
@@ -116,9 +114,14 @@ class MonthBooks(VisitViews):
             [
                 Sheet(say("visit", "report", language), heads, numbers),
                 Sheet(say("visit", "lines", language), of_line, lines),
+                plans_sheet(say("visit", "plans", language), view.plans, language),
             ],
             self._here(self._now),
         )
+
+    def _plans(self, month: Month) -> list[PlanState]:
+        plans = plan_states(self._session, month, self._stores())
+        return [one.model_copy(update={"at": self._here(one.at)}) for one in plans]
 
     def _line(self, row: VisitRow, language: Language) -> list[Any]:
         said = line_shown(whom.line_of(self._keys, row), self._reader) | {"caller": row.caller}
@@ -132,6 +135,16 @@ class MonthBooks(VisitViews):
             case Role.SUPERVISOR:
                 return [one.code for one in self._people.stores if one.region in self._reader.regions]
         return None
+
+
+def plans_sheet(name: str, plans: list[PlanState], language: Language) -> Sheet:
+    """Every store, and whether its plan came."""
+    heads = [say("visit", word, language) for word in ("store", "state", "late", "handed_in", "region")]
+    late = say("visit", "late", language)
+    rows = (
+        (one.store, say("visit", one.state, language), late if one.late else None, one.at, one.region) for one in plans
+    )
+    return Sheet(name, heads, list(rows))
 
 
 def _rates(one: Figures) -> list[float | None]:
