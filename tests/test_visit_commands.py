@@ -110,6 +110,17 @@ async def test_a_nil_return_and_who_is_missing(visiting: Visiting):
     assert (both.exit_code, "nil" in str(both.exception)) == (1, True)
 
 
+async def test_churned_members_are_listed_a_part_at_a_time(visiting: Visiting, house: House):
+    for n in range(2):
+        add_member(house, f"100{n}", bought_at=visiting.office.now() - (120 + n) * DAY)
+    shown = (await kefu("visits", "churned", "SH01", "--limit", "1", "--as", "oa-sh01")).output
+    assert ("会员1000" in shown, "会员1001" in shown, "还有 1 条" in shown) == (True, False, True)
+    rest = await kefu("visits", "churned", "SH01", "--cursor", shown.split("--cursor ")[1].strip(), "--as", "oa-sh01")
+    assert "会员1001" in rest.output
+    nobody = (await kefu("visits", "churned", "SH02", "--as", "lin")).output
+    assert "没有三个月以上没有购买的会员" in nobody
+
+
 async def test_the_callback_file_of_one_customer_holds_nobody_else(visiting: Visiting, tmp_path: Path):
     month = next_month(visiting.office)
     past = (visiting.office.now() - timedelta(days=9)).date().isoformat()

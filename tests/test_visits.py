@@ -17,7 +17,7 @@ from activities import schema
 from activities.keys import COLUMN
 from models import policy
 from models.people import Store
-from models.tables import ArchiveRow, PlanVersionRow, SubmissionRow, VisitCallRow, VisitRow
+from models.tables import ArchiveRow, PlanVersionRow, PurchaseRow, SubmissionRow, VisitCallRow, VisitRow
 from models.visits import VISIT_PLAN
 from models.visits.months import shifted
 from models.visits.terms import VisitPlanPromises
@@ -546,6 +546,54 @@ async def test_the_report_names_the_stores_without_a_line_and_those_that_were_la
     assert rows == [("GZ01", "无回访", None), ("SH01", "已提交", None), ("SH02", "已提交", "超时")]
     book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/plan.xlsx")))
     assert [row[:3] for row in book[month].iter_rows(min_row=2, values_only=True)] == rows
+
+
+async def test_the_template_holds_every_member_of_a_store_and_of_a_closed_one_that_it_follows(
+    visiting: Visiting, house: House
+):
+    """Who bought lately, some time ago, or long ago; what was paid back whole is no purchase, in part it is one."""
+    asked = at(day(shifted(next_month_like(visiting.office, 3), -1), 25), "10:00")
+    spans = {"1001": 5, "1002": 70, "1003": 120, "1004": 6, "1005": 7}
+    for number, days in spans.items():
+        add_member(house, number, bought_at=asked - days * DAY)
+    add_member(house, "2001", store="ST09", bought_at=asked - 8 * DAY)
+    add_member(house, "2002", store="SH02", bought_at=asked - 8 * DAY)
+    with house.database.writing() as session:
+        for number, fen in (("1004", 19900), ("1005", 100)):
+            back = {"refund_of": f"R{number}", "member_id": f"m{number}", "at": asked - DAY, "recorded_at": asked}
+            session.add(PurchaseRow(receipt=f"B{number}", fen=fen, **back))
+    month = await planned(visiting)
+
+    async def members() -> dict[str, str]:
+        book = openpyxl.load_workbook(
+            BytesIO(await download(visiting, f"/api/visits/plans/{month}/SH01/template.xlsx", by="oa-sh01"))
+        )
+        heads = [str(cell.value).rstrip("*") for cell in book.worksheets[0][1]]
+        rows = book.worksheets[0].iter_rows(min_row=2, values_only=True)
+        return {row[heads.index("会员号")]: row[heads.index("回访目的")] for row in rows if row[0]}
+
+    own = {"1001": "售后回访", "1002": "关怀回访", "1003": "流失会员回访", "1005": "售后回访"}
+    assert await members() == own
+    closed = Store(code="ST09", name="ST09", region="east", successor="SH01")
+    with_stores(house, *STORES, closed.model_copy(update={"closes_on": day(month, 2)}))
+    assert await members() == own, "it is there still when the month begins"
+    with_stores(house, *STORES, closed.model_copy(update={"closes_on": day(month, 1)}))
+    assert await members() == own | {"2001": "售后回访"}
+
+
+async def test_the_list_of_churned_members_goes_on_and_says_how_many_are_left(visiting: Visiting, house: House):
+    now = visiting.office.now()
+    for n in range(4):
+        add_member(house, f"100{n}", bought_at=now - (120 + n) * DAY)
+    add_member(house, "1009", joined_on=(now - 400 * DAY).date())
+    first = await visiting.get("/churned", by="oa-sh01", store="SH01", limit=2)
+    assert ([one["member_no"] for one in first["items"]], first["more"]) == (["1000", "1001"], 3)
+    rest = await visiting.get("/churned", by="oa-sh01", store="SH01", limit=3, cursor=first["cursor"])
+    assert ([one["member_no"] for one in rest["items"]], rest["more"]) == (["1002", "1003", "1009"], 0)
+    async with visiting.door("oa-sh01") as door:
+        mistyped = await door.get("/api/visits/churned", params={"store": "SH01", "limti": 2})
+        others = await door.get("/api/visits/churned", params={"store": "SH02"})
+    assert (mistyped.status_code, others.status_code) == (422, 404)
 
 
 async def upload(visiting: Visiting, path: str, book: Any) -> Any:

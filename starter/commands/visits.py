@@ -31,6 +31,7 @@ from starter.refusals import Invalid, field_errors
 from starter.visits import acts, days, papers, sheets
 from starter.visits.callbacks import CallbackQuery, Callbacks, CallbackSearch, CallbackViews
 from starter.visits.calls import CallSent, PutOff
+from starter.visits.churned import Churned, ChurnedQuery, ChurnedViews
 from starter.visits.headquarters import Remark
 from starter.visits.monthbooks import MonthBooks, ReportView
 from starter.visits.plans import PlanSent
@@ -135,6 +136,22 @@ def lists(
     for one in found.items:
         state = word("overdue") if one.overdue else word(one.state)
         table.add_row(str(one.day), one.store, one.caller, str(one.lines), str(one.left), state)
+    out.print(table if found.items else found.hint, markup=False)
+    rest_of(found)
+
+
+@group.command("churned")
+def list_churned(store: OfStore, by: As, limit: Limit = 50, cursor: Cursor = None, data: Data = None) -> None:
+    """三个月以上没有购买的会员 · a store's members who have bought nothing for three months: kefu visits churned SH01"""
+
+    async def act(front: Front) -> Churned:
+        wanted = filled(ChurnedQuery, _said({"store": store, "limit": limit, "cursor": cursor}))
+        return await front.look(front.actor(by), lambda views: ChurnedViews(views).churned(wanted, LANGUAGE))
+
+    found = with_front(data, act)
+    table = _table(["member_no", "customer", "phone", "bought_on"])
+    for one in found.items:
+        table.add_row(one.member_no or "", one.name or "", one.phone or "", str(one.bought_on or ""))
     out.print(table if found.items else found.hint, markup=False)
     rest_of(found)
 

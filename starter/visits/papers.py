@@ -3,15 +3,13 @@
 Annotations here are evaluated when a route is made: no `from __future__ import annotations`.
 """
 
-from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel
 
-from models.forms import Code, FieldError
-from models.people import Person, Role
-from models.visits.months import Month
+from models.forms import FieldError
+from models.people import Person
+from models.visits.months import Month, first_day
 from models.words import Language, language_of
 from starter.customers import Said
 from starter.front import Front
@@ -19,35 +17,15 @@ from starter.papers.doors import PRIVATE, XLSX, named
 from starter.refusals import Forbidden, Invalid, NotFound
 from starter.spreadsheets.sheets import CannotImport
 from starter.spreadsheets.workbooks import sheet_in
-from starter.visits import acts, days, sheets
+from starter.visits import acts, days, sheets, whom
 from starter.visits.callbacks import CallbackQuery, Callbacks, CallbackSearch, CallbackViews
+from starter.visits.churned import Churned, ChurnedQuery, ChurnedViews
 from starter.visits.doors import Key, OfMonth, OfStore, PlanAnswer, plan_answer
 from starter.visits.monthbooks import MonthBooks, ReportView
 from starter.visits.notices import SEES_NAMES
 from starter.visits.plans import Delivered, PlanSent
-from starter.visits.shown import VisitViews
 
 OfYear = Annotated[int, Path(ge=2000, le=2100, description="年份 · a year")]
-
-
-class ChurnedView(BaseModel):
-    """A member who has bought nothing for over three months (handbook 5.4)."""
-
-    member: str
-    store: str
-    bought_on: date | None
-    """None where he never bought anything."""
-    name: str | None
-    phone: str | None
-
-
-class Churned(BaseModel):
-    items: list[ChurnedView]
-
-
-class ChurnedQuery(BaseModel):
-    store: Code
-    limit: int = 50
 
 
 def add_routes(router: APIRouter, front: Front, who: Any) -> None:
@@ -87,8 +65,8 @@ def _add_workbooks(router: APIRouter, front: Front, who: Any) -> None:
         tags=["visits"],
         summary="流失会员 · a store's members who have bought nothing for three months",
     )
-    async def list_churned(by: who, wanted: Annotated[ChurnedQuery, Query()]) -> Churned:
-        return await front.look(by, lambda views: churned_of(VisitViews(views), by, wanted))
+    async def list_churned(by: who, wanted: Annotated[ChurnedQuery, Query()], language: Said = None) -> Churned:
+        return await front.look(by, lambda views: ChurnedViews(views).churned(wanted, language_of(language)))
 
 
 def _add_reports(router: APIRouter, front: Front, who: Any) -> None:
@@ -172,8 +150,9 @@ async def plan_template(front: Front, by: Person, month: Month, store: str, lang
     if known is None or not by.may_see(store, known.region):
         raise NotFound("no_such_store", store=store)
     keys, zone = front.house.keys, front.house.calendar
+    stores = whom.stores_followed(front.house.people, store, first_day(month))
     return await front.look(
-        by, lambda views: sheets.template(views.session, keys, store, month, views.now, zone, language)
+        by, lambda views: sheets.template(views.session, keys, stores, month, views.now, zone, language)
     )
 
 
@@ -194,27 +173,6 @@ async def deliver_workbook(
         return await acts.deliver_plan(front, by, month, store, PlanSent(lines=found.lines), "workbook", key)
     except Invalid as error:
         raise sheets.by_row(error, found.rows) from error
-
-
-def churned_of(views: VisitViews, by: Person, wanted: ChurnedQuery) -> Churned:
-    if by.role not in (*SEES_NAMES, Role.DIRECTOR, Role.SUPERVISOR):
-        raise Forbidden("may_not_read")
-    known = views.people.store(wanted.store)
-    if known is None or not by.may_see(wanted.store, known.region):
-        raise NotFound("no_such_store", store=wanted.store)
-    rows = sheets.churned(views.session, [wanted.store], views.now, views.zone, min(max(wanted.limit, 1), 200))
-    return Churned(items=[_churned(views, by, row) for row in rows])
-
-
-def _churned(views: VisitViews, by: Person, one: sheets.Offered) -> ChurnedView:
-    record = views.record(one.member) if by.role in SEES_NAMES else {}
-    return ChurnedView(
-        member=one.member.id,
-        store=one.member.store,
-        bought_on=one.bought_on,
-        name=record.get("name"),
-        phone=record.get("phone"),
-    )
 
 
 def _file(content: bytes, name: str) -> Response:

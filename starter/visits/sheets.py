@@ -13,7 +13,6 @@ from activities.keys import KeyRing
 from models.forms import FieldError
 from models.tables import MemberRow, PurchaseRow
 from models.visits.facts import PlannedVisit
-from models.visits.months import begins
 from models.words import Language, label, say
 from starter.refusals import Invalid, field_errors
 from starter.spreadsheets.columns import Leaf, Names, Unreadable, leaves_in, value_of
@@ -21,6 +20,7 @@ from starter.spreadsheets.sheets import Record, Sheet
 from starter.visits import whom
 from starter.visits.books import Sheet as Page
 from starter.visits.books import book
+from starter.visits.churned import churned
 
 OWNER = "visit_line"
 """Whose words the columns bear."""
@@ -46,16 +46,20 @@ class Offered:
     amount: str | None
 
 
-def offered(session: Session, store: str, now: datetime, zone: ZoneInfo) -> list[Offered]:
-    """A store's members who bought something lately, the latest first; then those who have not for over three months."""
-    return [*_buyers(session, store, now, zone), *churned(session, [store], now, zone)]
+def offered(session: Session, stores: list[str], now: datetime, zone: ZoneInfo) -> list[Offered]:
+    """The members of these stores who bought something within three months, the latest first: after the sale, or, where that
+    is some time ago, as a courtesy; then those who have not."""
+    gone = session.exec(churned(stores, now, zone).limit(MOST))
+    lost = [Offered(row, "churned", None, at.astimezone(zone).date() if at else None, None) for row, at in gone]
+    return [*_buyers(session, stores, now, zone), *lost]
 
 
-def _buyers(session: Session, store: str, now: datetime, zone: ZoneInfo) -> list[Offered]:
+def _buyers(session: Session, stores: list[str], now: datetime, zone: ZoneInfo) -> list[Offered]:
+    since = whom.churned_before(now.astimezone(zone).date(), zone)
     last = (
         select(PurchaseRow.member_id, func.max(PurchaseRow.at).label("at"))
         .join(MemberRow, col(MemberRow.id) == col(PurchaseRow.member_id))
-        .where(MemberRow.store == store, MemberRow.standing == "active", col(PurchaseRow.refund_of).is_(None))
+        .where(col(MemberRow.store).in_(stores), MemberRow.standing == "active", whom.is_sale())
         .group_by(col(PurchaseRow.member_id))
         .subquery()
     )
@@ -63,46 +67,24 @@ def _buyers(session: Session, store: str, now: datetime, zone: ZoneInfo) -> list
         select(MemberRow, PurchaseRow)
         .join(PurchaseRow, col(PurchaseRow.member_id) == col(MemberRow.id))
         .join(last, (last.c.member_id == PurchaseRow.member_id) & (last.c.at == PurchaseRow.at))
-        .where(PurchaseRow.at >= now - RECENT, col(PurchaseRow.refund_of).is_(None))
+        .where(PurchaseRow.at >= since, whom.is_sale())
         .order_by(col(PurchaseRow.at).desc(), col(PurchaseRow.receipt))
     )
     found: dict[str, Offered] = {}
     for member, bought in session.exec(query.limit(2 * MOST)):
-        on = bought.at.astimezone(zone).date()
-        found.setdefault(member.id, Offered(member, "after_sale", bought.receipt, on, f"{bought.amount:.2f}"))
+        on, purpose = bought.at.astimezone(zone).date(), "after_sale" if bought.at >= now - RECENT else "care"
+        found.setdefault(member.id, Offered(member, purpose, bought.receipt, on, f"{bought.amount:.2f}"))
     return list(found.values())[:MOST]
 
 
-def churned(session: Session, stores: list[str], now: datetime, zone: ZoneInfo, most: int = MOST) -> list[Offered]:
-    """Members of these stores who have bought nothing for over three months, those who bought last first (handbook 5.4)."""
-    today = now.astimezone(zone).date()
-    since = whom.churned_before(today, zone)
-    bought = (
-        select(PurchaseRow.member_id, func.max(PurchaseRow.at).label("at"))
-        .where(col(PurchaseRow.refund_of).is_(None))
-        .group_by(col(PurchaseRow.member_id))
-        .subquery()
-    )
-    never = bought.c.at.is_(None) & (col(MemberRow.joined_on) < since.astimezone(zone).date())
-    query: Any = (
-        select(MemberRow, bought.c.at)
-        .join(bought, bought.c.member_id == MemberRow.id, isouter=True)
-        .where(col(MemberRow.store).in_(stores), MemberRow.standing == "active")
-        .where((bought.c.at < since) | never)
-        .order_by(func.coalesce(bought.c.at, begins(date(1900, 1, 1), zone)).desc(), col(MemberRow.id))
-    )
-    rows = session.exec(query.limit(most))
-    return [Offered(row, "churned", None, at.astimezone(zone).date() if at else None, None) for row, at in rows]
-
-
 def template(
-    session: Session, keys: KeyRing, store: str, month: str, now: datetime, zone: ZoneInfo, language: Language
+    session: Session, keys: KeyRing, stores: list[str], month: str, now: datetime, zone: ZoneInfo, language: Language
 ) -> bytes:
-    """The workbook of a store's plan, its members filled in. A row whose day stays empty is not planned."""
+    """The workbook of the first store's plan, the members of these filled in. A row whose day stays empty is not planned."""
     leaves = list(names().leaves.values())
-    rows = [_row(leaves, one, keys, language) for one in offered(session, store, now, zone)]
+    rows = [_row(leaves, one, keys, language) for one in offered(session, stores, now, zone)]
     page = Page(
-        f"{month} {store}",
+        f"{month} {stores[0]}",
         [leaf.label(language) + ("*" if leaf.required else "") for leaf in leaves],
         rows,
         picks={

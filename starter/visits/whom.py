@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select
 
 from activities.keys import COLUMN, KeyRing
@@ -73,6 +74,12 @@ def is_theirs(people: Who, member: MemberRow, store: str) -> bool:
     return member.store == store or (home is not None and home.successor == store)
 
 
+def stores_followed(people: Who, store: str, on: date) -> list[str]:
+    """The stores whose members are a store's to visit: its own, and those that it follows and that are closed on a day."""
+    followed = [one.code for one in people.stores if one.successor == store and one.is_closed_on(on)]
+    return [store, *followed]
+
+
 def with_record(line: PlannedVisit, record: Mapping[str, Any]) -> PlannedVisit:
     """A line with what it left empty taken from the member's record."""
     known = {field: record.get(field) for field in ("member_no", "name", "phone", "card_no")}
@@ -135,10 +142,17 @@ def churned_before(today: date, zone: ZoneInfo) -> datetime:
     return begins(months_before(today, CHURNED_AFTER), zone)
 
 
+def is_sale() -> Any:
+    """What counts as a purchase, for a query: no refund, and nothing that was paid back whole (handbook D-8)."""
+    refund = aliased(PurchaseRow)
+    back = select(func.sum(refund.fen)).where(refund.refund_of == PurchaseRow.receipt).scalar_subquery()
+    return col(PurchaseRow.refund_of).is_(None) & (back.is_(None) | (back < PurchaseRow.fen))
+
+
 def last_purchases(session: Session, members: list[str]) -> dict[str, datetime]:
-    """When each of these members bought something last; refunds are no purchases."""
+    """When each of these members bought something last."""
     query = select(PurchaseRow.member_id, func.max(PurchaseRow.at)).where(
-        col(PurchaseRow.member_id).in_(members), col(PurchaseRow.refund_of).is_(None)
+        col(PurchaseRow.member_id).in_(members), is_sale()
     )
     return {member: at for member, at in session.exec(query.group_by(col(PurchaseRow.member_id))) if at}
 
