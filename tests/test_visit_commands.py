@@ -83,7 +83,16 @@ async def test_a_store_hands_its_plan_in_by_excel_and_a_call_of_it_becomes_a_com
     listed = (await kefu("visits", "list", "--month", month, "--as", "oa-sh01")).output
     assert ("会员1000" in listed, "会员1001" in listed) == (True, True)
 
-    [first, _] = await lines_of(visiting, month)
+    [first, second] = await lines_of(visiting, month)
+    off = ("put-off", second["visit"], str(day(month, 12)), "--reason", "顾客出差")
+    await kefu("visits", *off, "--as", "oa-sh01")
+    await visiting.delivered()
+    shown = (await kefu("visits", "show", second["visit"], "--as", "oa-sh01")).output
+    assert f"oa-sh01  改日至 {day(month, 12)}  顾客出差" in shown
+    plan = (await kefu("show", f"{month}-SH01", "--as", "lin")).output
+    assert [word in plan for word in ("待审核行数", "lists:", "nil:", "计划明细: ", "无回访: 否")] == [False] * 3 + [
+        True
+    ] * 2
     said = ("outcome=dissatisfied", "satisfaction=1", "complaint=大衣起球")
     called = await kefu("visits", "call", first["visit"], *said, "--as", "oa-sh01")
     await visiting.delivered()

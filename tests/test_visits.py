@@ -365,6 +365,31 @@ async def test_the_morning_after_the_complaint_is_closed_gives_the_line_back_to_
     )
 
 
+async def test_who_put_a_visit_off_to_which_day_and_why_is_kept(visiting: Visiting):
+    """Also where no other list is open by it; and the reason is for those who know the customer, until he is erased."""
+    office = visiting.office
+    month = await planned(visiting, {}, {})
+    plan = visiting.plan(month, "SH01")
+    [first, second] = await lines_of(visiting, month)
+    for nth, one in ((15, first), (16, second), (16, first)):
+        path, why = f"{one['visit']}/put-off", {"reason": f"顾客出差，{nth}日回来"}
+        answer = await visiting.post(path, by="oa-sh01", day=day(month, nth).isoformat(), **why)
+        assert answer.status_code == 200, answer.text
+    assert office.open_tasks(plan) == {"calls-3"}
+    moves = [(one["by"], one["day"], one["reason"]) for one in answer.json()["moves"]]
+    assert moves == [("oa-sh01", day(month, nth).isoformat(), f"顾客出差，{nth}日回来") for nth in (15, 16)]
+    async with visiting.door("qian") as door:
+        for path in (f"/api/visits/{first['visit']}", f"/api/cases/{plan}"):
+            assert "出差" not in (await door.get(path)).text
+    await visiting.post(f"{first['visit']}/call", by="oa-sh01", outcome="satisfied", satisfaction=5)
+    assert "出差，15日" in whole_of(office, plan)
+    async with visiting.door("wang") as door:
+        erased = {"because": "customer_request", "phone": first["line"]["phone"]}
+        assert (await door.post("/api/customers/erase", json=erased)).json()["visits"] == 1
+    kept = whole_of(office, plan)
+    assert ("出差，15日" in kept, kept.count("出差，16日")) == (False, 1), "the other one's"
+
+
 async def test_who_is_not_reached_is_called_again_and_a_call_sent_twice_is_one_call(visiting: Visiting):
     office = visiting.office
     month = await planned(visiting, {}, {})

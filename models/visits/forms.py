@@ -3,6 +3,7 @@
 Nobody types these: a line is a row that a door writes, and what its writing means for the lists goes along to the case.
 """
 
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, WrapSerializer
@@ -83,6 +84,10 @@ class Progress(Form):
     may = CALLERS | {Role.SYSTEM}
 
     lists: tuple[CallList, ...]
+    visit: Code | None = None
+    """The line that was put off: to which day, and why."""
+    day: date | None = None
+    reason: Text | None = None
 
 
 class StoreClosed(Form):

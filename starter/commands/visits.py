@@ -185,11 +185,17 @@ def hold(visit: OfVisit, by: As, data: Data = None) -> None:
 
 
 @group.command("put-off")
-def put_off(visit: OfVisit, day: str, by: As, data: Data = None) -> None:
-    """改日 · another day for a line: kefu visits put-off VISIT 2027-02-10 --as oa-sh01"""
+def put_off(
+    visit: OfVisit,
+    day: str,
+    by: As,
+    reason: Annotated[str | None, typer.Option(help="为什么改日 · why")] = None,
+    data: Data = None,
+) -> None:
+    """改日 · another day for a line: kefu visits put-off VISIT 2027-02-10 --as oa-sh01 --reason 顾客出差"""
 
     async def act(front: Front) -> WholeVisit:
-        await acts.put_off(front, front.actor(by), visit, filled(PutOff, {"day": day}))
+        await acts.put_off(front, front.actor(by), visit, filled(PutOff, _said({"day": day, "reason": reason})))
         return await _visit(front, by, visit)
 
     _show(with_front(data, act))
@@ -409,6 +415,8 @@ def _show(one: WholeVisit) -> None:
             say_line(f"  {sheets.label_of(field, LANGUAGE)}: {choice('visit_line', field, str(said), LANGUAGE)}")
     for sent in one.calls:
         say_line(f"{sent.at:%m-%d %H:%M}  {sent.by}  {choice('callback', 'outcome', sent.outcome, LANGUAGE)}")
+    for move in one.moves:
+        say_line(f"{move.at:%m-%d %H:%M}  {move.by}  {word('put_off')} {move.day}  {move.reason or ''}".rstrip())
     if one.complaint:
         say_line(say("screen", "became", LANGUAGE, complaint=one.complaint))
 

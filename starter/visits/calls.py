@@ -151,7 +151,9 @@ class Calls:
         row.state, row.held_for, row.due_on = "planned", None, sent.day
         row.list_nth = lists.of(row.caller, sent.day)
         self._session.flush()
-        return Called(row.id, None, self._tell(case, lists))
+        form = Progress(lists=lists.open(), visit=row.id, day=sent.day, reason=sent.reason)
+        self._submissions.add_in(self._session, VISIT_PLAN, case.id, form, self._by)
+        return Called(row.id, None, (case.id,))
 
     # What stands against it
 

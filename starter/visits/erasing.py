@@ -15,6 +15,7 @@ from models.visits.forms import Deliver
 from starter.customers import Kind, values_of
 from starter.visits import whom
 from starter.visits.calls import CallSent
+from starter.visits.submitted import put_off
 
 OVER = ("done", "dropped")
 
@@ -43,6 +44,8 @@ def erase(session: Session, keys: KeyRing, kind: Kind, number: str) -> int:
         session.exec(delete(VisitFinderRow).where(col(VisitFinderRow.visit_id) == row.id))
         for call in session.exec(select(VisitCallRow).where(VisitCallRow.visit_id == row.id)):
             _erase_call(keys, call)
+        for sent in session.exec(put_off(row)):
+            _keep(keys, sent, sent.outline)
     for case, him in by_case.items():
         _erase_plan(session, keys, locked(session, case), him)
     return len(lines)
@@ -54,12 +57,16 @@ def _erase_plan(session: Session, keys: KeyRing, case: CaseRow, him: set[str]) -
     for row in session.exec(versions):
         sent = unsealed(row, keys)
         sent["lines"] = [_without(him, line) for line in sent.get("lines", [])]
-        body = json.dumps(sent, ensure_ascii=False, sort_keys=True).encode()
-        row.sealed, row.digest = keys.seal(body, COLUMN, f"submission/{row.id}"), keys.digest(body)
+        _keep(keys, row, sent)
     session.flush()
     if archive := session.get(ArchiveRow, case.id):
         archive.sealed = sealed_whole(session, case, keys)
     case.keys = keys.noted(case.keys)
+
+
+def _keep(keys: KeyRing, row: SubmissionRow, sent: dict[str, Any]) -> None:
+    body = json.dumps(sent, ensure_ascii=False, sort_keys=True).encode()
+    row.sealed, row.digest = keys.seal(body, COLUMN, f"submission/{row.id}"), keys.digest(body)
 
 
 def _without(him: set[str], sent: dict[str, Any]) -> dict[str, Any]:

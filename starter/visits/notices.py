@@ -7,10 +7,12 @@ from sqlmodel import Session, col, func, or_, select
 
 from models.people import Role
 from models.tables import CaseRow, NoticeRow, SubmissionRow, VisitListRow, VisitRow
-from models.visits.forms import Deliver
+from models.visits.forms import Deliver, Progress
 
 OF_A_LIST = ("task", "reminder", "overdue", "breached")
 OF_A_MONTH = {"plans_missing": "missing", "plan_appended": "appended", "visits_reported": "planned"}
+
+NAMES_HIM = {(Deliver.form, "lines"), (Progress.form, "reason")}
 
 SEES_NAMES = (Role.STORE, Role.SPECIALIST, Role.MANAGER)
 """Who calls, or answers for the calls."""
@@ -18,7 +20,7 @@ SEES_NAMES = (Role.STORE, Role.SPECIALIST, Role.MANAGER)
 
 def without_names(form: str, content: dict[str, Any]) -> dict[str, Any]:
     """What was sent to a case, for who need not know the customers of a plan."""
-    return {name: said for name, said in content.items() if form != Deliver.form or name != "lines"}
+    return {name: said for name, said in content.items() if (form, name) not in NAMES_HIM}
 
 
 def said(session: Session, row: NoticeRow) -> tuple[str, Mapping[str, Any]]:

@@ -7,10 +7,11 @@ from pydantic import BaseModel
 from sqlalchemy import String, case, cast, literal
 from sqlmodel import col, func, select
 
+from activities.ledger import unsealed
 from models.complaint.facts import Customer
 from models.forms import Code, FieldError
 from models.people import Person, Role
-from models.tables import MemberRow, PlanVersionRow, TaskRow, VisitCallRow, VisitListRow, VisitRow
+from models.tables import MemberRow, PlanVersionRow, SubmissionRow, TaskRow, VisitCallRow, VisitListRow, VisitRow
 from models.visits.facts import Purpose
 from models.visits.months import Month
 from models.words import Language, say
@@ -22,7 +23,7 @@ from starter.visits import whom
 from starter.visits.calls import said_in
 from starter.visits.figures import WHAT, What
 from starter.visits.notices import SEES_NAMES
-from starter.visits.submitted import consolidated_at, delivered_in, month_case, plans_of
+from starter.visits.submitted import consolidated_at, delivered_in, month_case, plans_of, put_off
 
 MAY_SEE_VISITS = (Role.STORE, Role.SUPERVISOR, Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR)
 State = Literal["planned", "held", "done", "dropped"]
@@ -72,8 +73,18 @@ class VisitView(BaseModel):
     """The complaint that it became; its number is `HF-` and this visit's id."""
 
 
+class MoveView(BaseModel):
+    """Who put a visit off, to which day, and why."""
+
+    at: datetime
+    by: str
+    day: date
+    reason: str | None
+
+
 class WholeVisit(VisitView):
     calls: list[CallView]
+    moves: list[MoveView]
 
 
 class Visits(Page[VisitView]):
@@ -197,7 +208,18 @@ class VisitViews(Views):
             )
             for call in calls
         ]
-        return WholeVisit(**dict(self._visit(row)), calls=shown)
+        return WholeVisit(**dict(self._visit(row)), calls=shown, moves=self._moves(row))
+
+    def _moves(self, row: VisitRow) -> list[MoveView]:
+        query = put_off(row).order_by(col(SubmissionRow.recorded_at))
+        sent = [(one, unsealed(one, self._keys)) for one in self._session.exec(query)]
+        full = self._reader.role in SEES_NAMES
+        return [
+            MoveView(
+                at=self._here(one.recorded_at), by=one.by, day=said["day"], reason=said.get("reason") if full else None
+            )
+            for one, said in sent
+        ]
 
     def visits(self, wanted: VisitQuery, language: Language = "zh") -> Visits:
         query = select(VisitRow).where(_theirs(self._reader)).order_by(col(VisitRow.due_on), col(VisitRow.id))

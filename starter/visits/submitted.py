@@ -3,9 +3,11 @@
 from datetime import datetime
 
 from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import SelectOfScalar
 
-from models.tables import CaseRow, PlanVersionRow, SubmissionRow
+from models.tables import CaseRow, PlanVersionRow, SubmissionRow, VisitRow
 from models.visits import VISIT_MONTH, VISIT_PLAN
+from models.visits.forms import Progress
 from models.visits.months import Month
 
 NOT_EXPECTED = "store_closed"
@@ -49,6 +51,15 @@ def plans_of(session: Session, month: Month) -> list[CaseRow]:
 def delivered_in(session: Session, month: Month) -> set[str]:
     """The plans' cases of a month for which something was handed in."""
     return set(session.exec(select(PlanVersionRow.case_id).where(PlanVersionRow.month == month).distinct()))
+
+
+def put_off(visit: VisitRow) -> SelectOfScalar[SubmissionRow]:
+    """A query: what was sent each time that a line was put off."""
+    return select(SubmissionRow).where(
+        SubmissionRow.case_id == visit.case_id,
+        SubmissionRow.form == Progress.form,
+        col(SubmissionRow.outline)["visit"].as_string() == visit.id,
+    )
 
 
 def is_sent(session: Session, case: str, form: str) -> bool:
