@@ -1,16 +1,23 @@
 """The calendar's days (handbook 5.1 E4–E7): seeded from what is announced, provisional until then, edited with a revision."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from models import policy
+from models.tables import DeadlineRow
+from models.visits.months import counting_day, month_of, shifted
 from settings import House
 from starter.__main__ import app
 from starter.commands import terminal, visits
 from tests.conftest import KEYS
-from tests.office import Office
+from tests.office import DAY, Office
+from tests.visiting import ZONE, Visiting, at, day
+
+SUNDAY = 6
 
 
 async def asked(office: Office, year: int, by: str = "lin") -> dict[str, Any]:
@@ -73,6 +80,36 @@ async def test_nobody_else_edits_it_and_a_day_is_one_of_its_year(
     said = answer.json()
     assert (answer.status_code, said["errors"][0]["code"] if status == 422 else said["code"]) == (status, code)
     assert (await asked(closed_office, 2027))["revision"] == 0
+
+
+@pytest.mark.parametrize(("setting", "earlier"), [("literal", 0), ("working_day", 1)])
+async def test_where_a_setting_says_so_the_months_reminder_comes_on_the_last_working_day_as_it_was_edited(
+    closed_office: Office, tmp_path: Path, setting: str, earlier: int
+):
+    """E4, E5: of the first month to come whose consolidation's reminder falls on a Sunday; the Saturday before is worked. The due
+    time stays where it is."""
+    month = shifted(month_of(closed_office.now().astimezone(ZONE).date()), 2)
+    while (sunday := counting_day(shifted(month, -1), 30)).weekday() != SUNDAY:
+        month = shifted(month, 1)
+    file = tmp_path / "policy.toml"
+    shipped = policy.SHIPPED.read_text("utf-8")
+    file.write_text(shipped.replace('reminders = "literal"', f'reminders = "{setting}"'), encoding="utf-8")
+    house = House(closed_office.house.settings.model_copy(update={"policy": file}))
+    async with Office(closed_office.client, house, closed_office.env) as office:
+        await office.worker_comes()
+        worked = {"day": (sunday - DAY).isoformat(), "working": True}
+        assert (await edited(office, sunday.year, worked)).status_code == 200
+        visiting = Visiting(office)
+        await visiting.begin(at(day(shifted(month, -1), 20)))
+        await visiting.until(at(day(shifted(month, -1), 20), "10:00"))
+        case = visiting.month(month)
+        [first, *_] = office.rows(DeadlineRow, case, DeadlineRow.rung)
+        assert first.planned_at == at(sunday - earlier * DAY)
+        assert office.tasks(case)["consolidation"].due_at == at(sunday, "24:00")
+        await visiting.until(at(sunday - DAY, "01:00"))
+        owner = office.tasks(case)["consolidation"].owner
+        assert ("reminder/consolidation" in office.heard(case, owner)) == bool(earlier)
+    house.database.close()
 
 
 async def test_days_are_shown_and_edited_at_the_command_line(

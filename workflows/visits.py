@@ -22,7 +22,7 @@ from models.visits.forms import (
     StoreClosed,
     Visits,
 )
-from models.visits.terms import VisitMonthPromises, VisitPlanPromises
+from models.visits.terms import VisitMonthPromises, VisitPlanPromises, reminding
 from workflows.desk import Desk
 from workflows.owed import Owed
 
@@ -81,9 +81,11 @@ class VisitMonthWorkflow(Desk):
     async def run(self, opened: Opened[VisitMonth, VisitMonthPromises]) -> None:
         """The stores' plans become one by the 30th; before the next 28th after the month, how it went."""
         month, promises = opened.case, opened.promises
+        consolidation = reminding(promises.consolidation, month.consolidation_reminded_earlier)
+        report = reminding(promises.report, month.report_reminded_earlier)
         async with self.until_ended(opened):
-            await self.ask(Role.SPECIALIST, Consolidation, promises.consolidation, since=month.asked_at)
-            await self.ask(Role.SPECIALIST, Report, promises.report, since=month.over_at)
+            await self.ask(Role.SPECIALIST, Consolidation, consolidation, since=month.asked_at)
+            await self.ask(Role.SPECIALIST, Report, report, since=month.over_at)
 
     def follow(self, form: Form) -> None:
         match form:

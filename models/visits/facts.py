@@ -57,6 +57,9 @@ class VisitMonth(Case):
     """The beginning of the month before."""
     over_at: Instant
     """The beginning of the month after."""
+    consolidation_reminded_earlier: int = Field(default=0, ge=0, le=31)
+    report_reminded_earlier: int = Field(default=0, ge=0, le=31)
+    """Days that a reminder comes before the policy's, so as to come on a working day."""
 
 
 class PlannedVisit(Private):

@@ -13,8 +13,8 @@ from models.visits.months import month_begins, shifted
 FOUR_YEARS = 48
 
 
-class VisitPlanTerms(BaseModel):
-    """How a plan's case behaves, apart from its clocks."""
+class VisitTerms(BaseModel):
+    """How a plan's, or a month's, case behaves, apart from its clocks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     reminders: Literal["literal", "working_day"] = "literal"
@@ -28,15 +28,11 @@ class VisitPlanPromises(BaseModel):
     plan: Promise
     calls: Promise
     visits: Promise
-    terms: VisitPlanTerms = VisitPlanTerms()
+    terms: VisitTerms = VisitTerms()
 
     def reminding(self, earlier: int) -> Promise:
         """The promise of the plan, its reminder so many days earlier."""
-        ladder = tuple(
-            rung._replace(after=rung.after - timedelta(days=earlier)) if rung.is_reminder else rung
-            for rung in self.plan.ladder
-        )
-        return self.plan.model_copy(update={"ladder": ladder})
+        return reminding(self.plan, earlier)
 
 
 class VisitMonthPromises(BaseModel):
@@ -45,6 +41,7 @@ class VisitMonthPromises(BaseModel):
     model_config = ConfigDict(frozen=True)
     consolidation: Promise
     report: Promise
+    terms: VisitTerms = VisitTerms()
 
     def agree(self, others: Mapping[str, BaseModel]) -> None:
         """ValueError where the consolidation is not due after the stores' plans in every month of four years (5.1 E2)."""
@@ -58,6 +55,15 @@ class VisitMonthPromises(BaseModel):
                     f"visit_month.promises.consolidation ({self.consolidation.by}) must be due after "
                     f"visit_plan.promises.plan ({plans.plan.by}) in every month; not so in {anchor.astimezone(ZoneInfo(plans.plan.zone)):%Y-%m}"
                 )
+
+
+def reminding(promise: Promise, earlier: int) -> Promise:
+    """A promise, its reminder so many days earlier."""
+    ladder = tuple(
+        rung._replace(after=rung.after - timedelta(days=earlier)) if rung.is_reminder else rung
+        for rung in promise.ladder
+    )
+    return promise.model_copy(update={"ladder": ladder})
 
 
 def plan_due(promises: VisitPlanPromises, month: str) -> datetime:

@@ -5,7 +5,7 @@ any more (5.3 E55). The lines of the day whose customers have an open complaint 
 """
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from sqlmodel import col, select
@@ -18,11 +18,11 @@ from models.forms import Case
 from models.people import CALENDAR, Store
 from models.promises import Promise
 from models.tables import CaseRow, VisitRow
-from models.visits import VISIT_PLAN
+from models.visits import VISIT_MONTH, VISIT_PLAN
 from models.visits.facts import VisitMonth, VisitPlan
 from models.visits.forms import Progress, StoreClosed
 from models.visits.months import counting_day, month_begins, month_of, shifted
-from models.visits.terms import VisitPlanPromises
+from models.visits.terms import VisitMonthPromises, VisitPlanPromises
 from settings import House
 from starter.submissions import Submissions
 from starter.visits import days, whom
@@ -54,7 +54,18 @@ def months_of(house: House, period: Period) -> Iterable[Case]:
         return []
     month, zone = period.next_month, house.calendar
     asked_at, over_at = month_begins(period.month, zone), month_begins(shifted(month, 1), zone)
-    return [VisitMonth(month=month, asked_at=asked_at, over_at=over_at)]
+    promises = policy.promises(VISIT_MONTH, house.settings.policy)
+    assert isinstance(promises, VisitMonthPromises)
+    moves = promises.terms.reminders == "working_day"
+    return [
+        VisitMonth(
+            month=month,
+            asked_at=asked_at,
+            over_at=over_at,
+            consolidation_reminded_earlier=_earlier(house, promises.consolidation, asked_at) if moves else 0,
+            report_reminded_earlier=_earlier(house, promises.report, over_at) if moves else 0,
+        )
+    ]
 
 
 def facts_of(month: str, store: Store, zone: ZoneInfo, reminded_earlier: int = 0) -> VisitPlan:
@@ -77,17 +88,18 @@ def reminded_earlier(house: House, month: str) -> int:
     assert isinstance(promises, VisitPlanPromises)
     if promises.terms.reminders == "literal":
         return 0
-    asked_at = month_begins(shifted(month, -1), house.calendar)
-    literal = _reminder(promises.plan, asked_at, house.calendar)
+    return _earlier(house, promises.plan, month_begins(shifted(month, -1), house.calendar))
+
+
+def _earlier(house: House, promise: Promise, anchor: datetime) -> int:
+    """How many days before the day of a promise's first reminder the last working day is: none, where it is one."""
+    after = next((rung.after for rung in promise.ladder if rung.is_reminder), None)
+    if after is None:
+        return 0
+    literal = (promise.due(anchor) + after).astimezone(house.calendar).date()
     with house.database.reading() as session:
         moved = days.Days.of(session, {literal.year - 1, literal.year}).last_worked(literal)
     return (literal - moved).days
-
-
-def _reminder(promise: Promise, asked_at: datetime, zone: ZoneInfo) -> date:
-    first = promise.ladder[0]
-    after = first.after if first.is_reminder else timedelta(0)
-    return (promise.due(asked_at) + after).astimezone(zone).date()
 
 
 def begin_day(house: House, period: Period) -> None:
