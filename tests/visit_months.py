@@ -35,6 +35,15 @@ OUTAGE = timedelta(days=3)
 KINDS = ("punctual", "late", "silent", "again", "amends")
 """How a store is in a month: it goes round, so that each is everything."""
 
+LADDERS = {
+    "plan": (-48, 0, 4),
+    "calls": (0, 24),
+    "visits": (),
+    "consolidation": (-24, 0, 24),
+    "report": (-72, 0, 24),
+}
+"""Hours from the due time at which somebody hears, as the handbook's table of promises has it."""
+
 
 @dataclass
 class Run:
@@ -185,6 +194,7 @@ class Run:
         assert {row.state for row in submissions} == {"decided"}
         assert {row.state for row in cases if row.number[:7] in months} == {"archived"}
         ended = {row.case_id: row.at for row in events if row.kind == "archived"}
+        self.check_armed(tasks, deadlines, {row.id: row.process for row in cases})
         heard: dict[str, int] = {}
         for row in notices:
             heard[row.key] = heard.get(row.key, 0) + (row.what in ("overdue", "reminder"))
@@ -221,6 +231,20 @@ class Run:
             "rungs fired": fired,
             "notices": len(notices),
         }
+
+    def check_armed(
+        self, tasks: dict[tuple[str, str], TaskRow], deadlines: list[DeadlineRow], processes: dict[str, str]
+    ) -> None:
+        """Every task has the rungs of its ladder, each planned from its due time: what was never armed cannot fire."""
+        armed: dict[tuple[str, str], list[DeadlineRow]] = {}
+        for row in deadlines:
+            armed.setdefault((row.case_id, row.task), []).append(row)
+        for (case, key), task in tasks.items():
+            if processes[case] not in ("visit_plan", "visit_month"):
+                continue
+            rungs = sorted(armed.get((case, key), []), key=lambda row: row.rung)
+            assert [row.after_seconds for row in rungs] == [hours * 3600 for hours in LADDERS[task.form]], key
+            assert all(row.planned_at >= task.due_at + timedelta(seconds=row.after_seconds) for row in rungs), key
 
 
 def chain_of(stores: int, first: str, months: int) -> list[Store]:
