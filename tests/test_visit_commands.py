@@ -115,6 +115,10 @@ async def test_a_nil_return_and_who_is_missing(visiting: Visiting):
     assert ("SH02" in shown, "SH01" in shown) == (True, False)
     reported = (await kefu("visits", "report", month, "--as", "lin")).output
     assert ("SH02" in reported.split("未提交")[1], "无回访 SH01" in reported) == (True, True), reported
+    for word in ("2027-13", "2月", "2027-2"):
+        assert str((await kefu("visits", "month", word, "--as", "lin")).exception) == "month: 应是一个月份，如 2027-02"
+    async with visiting.door() as door:
+        assert [e["code"] for e in (await door.get("/api/visits/months/2027-13")).json()["errors"]] == ["no_month"]
     both = await kefu("visits", "plan", month, "SH02", "--as", "oa-sh02")
     assert (both.exit_code, "nil" in str(both.exception)) == (1, True)
 

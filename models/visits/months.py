@@ -1,13 +1,24 @@
 """Months as the visits count them: `YYYY-MM`, never a month's number alone (handbook 5.1 E10)."""
 
+import re
 from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
+from pydantic_core import PydanticCustomError
 
-Month = Annotated[str, StringConstraints(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
+_LIKE = r"^20\d\d-(0[1-9]|1[0-2])$"
+
+
+def _is_month(said: Any) -> Any:
+    if isinstance(said, str) and not re.fullmatch(_LIKE, said):
+        raise PydanticCustomError("no_month", "must be a month like 2027-02")
+    return said
+
+
+Month = Annotated[str, BeforeValidator(_is_month), StringConstraints(pattern=_LIKE)]
 """A month of the calendar: 2027-02."""
 
 
