@@ -7,16 +7,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from httpx2 import ASGITransport, AsyncClient
-from sqlmodel import select
+from sqlmodel import col, select
 
 from activities.keys import COLUMN
 from activities.members import finder, place
 from models.calendar import between
 from models.organisation import Directory
 from models.people import Store
-from models.tables import CaseRow, FinderRow, MemberRow, PurchaseRow, SubmissionRow
+from models.tables import ArchiveRow, CaseRow, FinderRow, MemberRow, PurchaseRow, SubmissionRow, VisitCallRow, VisitRow
 from models.visits.months import first_day, month_of, shifted
 from settings import House
+from starter.papers.doors import XLSX
+from starter.visits.calls import said_in
 from tests.office import Office, eventually
 
 TAKEN = (201, 202)
@@ -211,3 +213,49 @@ def add_member(house: House, number: str, store: str = "SH01", bought_at: dateti
                 )
             )
     return member
+
+
+# A month that stories are told of
+
+STORES = [
+    Store(code=code, name=code, region=region)
+    for code, region in (("SH01", "east"), ("SH02", "east"), ("GZ01", "south"))
+]
+
+
+async def planned(visiting: Visiting, *lines: dict[str, Any], number: int = 3) -> str:
+    """A month whose store SH01 has handed these lines in, on the 25th of the month before."""
+    month = next_month_like(visiting.office, number)
+    await visiting.begin(at(day(shifted(month, -1), 20)))
+    await visiting.until(at(day(shifted(month, -1), 25), "10:00"))
+    if lines:
+        answer = await visiting.deliver(month, "SH01", [line(day(month, 10), n, **one) for n, one in enumerate(lines)])
+        assert answer.status_code in TAKEN, answer.text
+    return month
+
+
+async def lines_of(visiting: Visiting, month: str, **wanted: Any) -> list[dict[str, Any]]:
+    return (await visiting.get("", month=month, **wanted))["items"]
+
+
+def visits(office: Office, case: str) -> list[VisitRow]:
+    return office.rows(VisitRow, case, VisitRow.added_at, VisitRow.planned_on)
+
+
+def whole_of(office: Office, case: str) -> str:
+    """All that can be read of a plan: what was sent, its archive, its lines, its calls."""
+    keys = office.house.keys
+    sealed = [(row.sealed, f"submission/{row.id}") for row in office.rows(SubmissionRow, case)]
+    sealed += [(row.sealed, f"archive/{case}") for row in office.rows(ArchiveRow, case)]
+    sealed += [(row.sealed, f"visit/{row.id}") for row in visits(office, case)]
+    with office.house.database.reading() as session:
+        of_case = select(VisitCallRow).where(col(VisitCallRow.visit_id).in_(row.id for row in visits(office, case)))
+        calls = [json.dumps(said_in(keys, call), ensure_ascii=False) for call in session.exec(of_case)]
+    return "\n".join([*(keys.open(one, COLUMN, place).decode() for one, place in sealed), *calls])
+
+
+async def download(visiting: Visiting, path: str, by: str = "lin") -> bytes:
+    async with visiting.door(by) as door:
+        answer = await door.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, XLSX), answer.text
+    return answer.content
