@@ -164,6 +164,20 @@ async def test_the_morning_after_the_complaint_is_closed_gives_the_line_back_to_
     )
 
 
+async def test_a_complaint_of_the_very_day_holds_the_line_back_before_the_director_hears(visiting: Visiting):
+    """The morning saw no complaint: the list may be late at the day's end, and the next morning it is nobody's fault."""
+    office = visiting.office
+    month = await planned(visiting, {})
+    plan, [only] = visiting.plan(month, "SH01"), await lines_of(visiting, month)
+    visiting.days = frozenset({10, 11, 12})
+    await visiting.until(at(day(month, 10), "10:00"))
+    await office.open(customer={"phone": only["line"]["phone"]})
+    assert office.open_tasks(plan) == {"calls"}
+    await visiting.until(at(day(month, 12), "08:00"))
+    assert [one["state"] for one in await lines_of(visiting, month)] == ["held"]
+    assert (office.open_tasks(plan), office.heard(plan, "sun")) == (set(), [])
+
+
 async def test_who_put_a_visit_off_to_which_day_and_why_is_kept(visiting: Visiting):
     """Also where no other list is open by it; and the reason is for those who know the customer, until he is erased."""
     office = visiting.office

@@ -111,6 +111,20 @@ async def test_silence_is_late_and_climbs_store_supervisor_manager_each_once(vis
     assert (again.status_code, again.json()["code"]) == (409, "consolidated_already")
 
 
+async def test_the_lines_that_are_incomplete_are_named_at_the_consolidation(visiting: Visiting):
+    """A line after a sale says what was bought and when; a courtesy needs neither."""
+    month = await planned(visiting, {}, {"goods": None}, {"purchased_on": None}, {"purpose": "care", "goods": None})
+    await visiting.until(at(day(shifted(month, -1), 28), "20:00"))
+    consolidated = (await visiting.post(f"months/{month}/consolidate")).json()
+    names = {one["visit"]: one["line"]["name"] for one in await lines_of(visiting, month)}
+    assert sorted(names[visit] for visit in consolidated["incomplete"]) == ["顾客1", "顾客2"]
+    outline = visiting.office.submission(consolidated["submission"]).outline
+    assert (outline["lines"], outline["incomplete"]) == (4, 2), "as it was then, in the case"
+    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/plan.xlsx")))
+    marks = {row[2]: row[-2] for row in book["east"].iter_rows(min_row=2, values_only=True)}
+    assert marks == {"顾客0": None, "顾客1": "资料不全", "顾客2": "资料不全", "顾客3": None}
+
+
 async def test_a_plan_handed_in_again_replaces_before_the_consolidation_and_amends_after_it(visiting: Visiting):
     """E57."""
     office = visiting.office

@@ -143,9 +143,9 @@ def _end(house: House, submissions: Submissions, case: str, at: datetime) -> Non
 
 
 def _with_lines_to_begin(house: House, day: date) -> list[str]:
-    """Open plans with lines of a day, or with lines of its month whose complaint is closed."""
+    """Open plans with lines of a day, or overdue by then, or with lines of its month whose complaint is closed."""
     closed = select(CaseRow.id).where(CaseRow.state != "open")
-    of_day = (col(VisitRow.due_on) == day) & (col(VisitRow.state) == "planned")
+    of_day = (col(VisitRow.due_on) <= day) & (col(VisitRow.state) == "planned")
     free = (col(VisitRow.month) == month_of(day)) & (col(VisitRow.state) == "held") & col(VisitRow.held_for).in_(closed)
     with house.database.reading() as session:
         query = select(VisitRow.case_id).where(of_day | free).distinct()
@@ -155,14 +155,14 @@ def _with_lines_to_begin(house: House, day: date) -> list[str]:
 
 @once_more
 def _begin_lists(house: House, submissions: Submissions, case: str, day: date) -> None:
-    """Hold back the lines of a day whose customers have an open complaint, and give back, for this day at the earliest, those
-    whose complaint is closed. The case hears where other lists are open by it."""
+    """Hold back the lines of a day, and those that are overdue, whose customers have an open complaint; and give back, for this
+    day at the earliest, those whose complaint is closed. The case hears where other lists are open by it."""
     with house.database.writing() as session:
         if is_over(session, locked(session, case)):
             return
         lists = Lists(session, case, house)
         waiting = select(VisitRow).where(VisitRow.case_id == case, col(VisitRow.state).in_(("planned", "held")))
-        waiting = waiting.where((VisitRow.state == "held") | (VisitRow.due_on == day))
+        waiting = waiting.where((VisitRow.state == "held") | (VisitRow.due_on <= day))
         for row in session.exec(waiting.order_by(col(VisitRow.due_on), col(VisitRow.id))):
             if complaint := whom.open_complaint(session, house.keys, whom.line_of(house.keys, row)):
                 row.state, row.held_for = "held", complaint
