@@ -12,6 +12,7 @@ from models.tables import PurchaseRow
 from models.visits.months import shifted
 from settings import House
 from starter.papers.doors import XLSX
+from starter.visits import callbacks
 from tests.office import DAY, Office
 from tests.visiting import (
     STORES,
@@ -224,3 +225,18 @@ async def test_the_report_counts_lines_that_can_be_shown_and_the_file_finds_ever
     assert (south["items"], bool(south["hint"]), bad) == ([], True, 422)
     book = openpyxl.load_workbook(BytesIO(await download(visiting, "/api/callbacks.xlsx")))
     assert (book.sheetnames, book["east"].max_row) == (["east"], 5)
+
+
+async def test_a_callback_file_that_is_too_long_is_refused_and_never_cut(
+    visiting: Visiting, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(callbacks, "MOST", 2)
+    month = await planned(visiting, {}, {}, {})
+    for n, one in enumerate(await lines_of(visiting, month)):
+        await visiting.post(f"{one['visit']}/call", by="oa-sh01", outcome="refused_contact" if n else "unreachable")
+    async with visiting.door() as door:
+        whole = await door.get("/api/callbacks.xlsx")
+        part = await door.get("/api/callbacks.xlsx", params={"outcome": "refused_contact"})
+    assert (whole.status_code, whole.json()["errors"][0]["code"]) == (422, "too_many_records")
+    assert "共 3 条" in whole.json()["errors"][0]["reason"]
+    assert openpyxl.load_workbook(BytesIO(part.content))["east"].max_row == 3

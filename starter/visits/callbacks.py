@@ -12,7 +12,7 @@ from sqlmodel import col, func, select
 from activities.ledger import unsealed
 from models.complaint import COMPLAINT
 from models.complaint.facts import Customer, Reached
-from models.forms import Code, Private, Text
+from models.forms import Code, FieldError, Private, Text
 from models.people import Role
 from models.tables import CaseRow, CustomerRow, SubmissionRow, VisitCallRow, VisitFinderRow, VisitRow
 from models.tasks import OPENING
@@ -21,6 +21,7 @@ from models.words import Language, choice, say
 from starter.customers import Kind, normal, values_of
 from starter.pages import Page, Part, cursor_of, instant_of, read_cursor
 from starter.papers.masks import masked
+from starter.refusals import Invalid
 from starter.visits import whom
 from starter.visits.books import Sheet, book
 from starter.visits.calls import said_in
@@ -29,7 +30,7 @@ from starter.visits.shown import VisitViews
 
 CALLBACK = "callback"
 MOST = 20_000
-"""Records of one export."""
+"""Records of one workbook: more is asked for in parts, and never cut."""
 
 
 class CallbackQuery(Part):
@@ -129,10 +130,14 @@ class CallbackViews(VisitViews):
     def workbook(
         self, wanted: CallbackQuery, number: tuple[Kind, str] | None = None, language: Language = "zh"
     ) -> bytes:
-        """The file as a workbook, a sheet for each region; MOST records at most."""
+        """The file as a workbook, a sheet for each region. Invalid where it would hold more than MOST records."""
         records = self._records(wanted, number)
         columns: Any = select
-        rows = self._session.exec(columns(*records.c).order_by(records.c.at.desc(), records.c.id).limit(MOST))
+        found: int = self._session.exec(select(func.count()).select_from(records)).one()
+        if found > MOST:
+            values = {"found": str(found), "limit": str(MOST)}
+            raise Invalid([FieldError(field="since", code="too_many_records", values=values)])
+        rows = self._session.exec(columns(*records.c).order_by(records.c.at.desc(), records.c.id, records.c.nth))
         by_region: dict[str, list[list[Any]]] = {}
         for one in map(self._callback, rows):
             by_region.setdefault(one.region or "-", []).append(list(self._cells(one, language)))
