@@ -175,6 +175,22 @@ async def test_the_list_of_churned_members_goes_on_and_says_how_many_are_left(vi
     assert (mistyped.status_code, others.status_code) == (422, 404)
 
 
+async def test_a_workbook_of_more_lines_than_a_plan_may_have_is_refused_with_the_limit(visiting: Visiting):
+    month = await planned(visiting)
+    path, refused = f"/api/visits/plans/{month}/SH01", []
+    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"{path}/template.xlsx", by="oa-sh01")))
+    heads = {str(cell.value).rstrip("*"): n for n, cell in enumerate(book.worksheets[0][1], start=1)}
+    for rows in (301, 1001):
+        for row in range(2, rows + 2):
+            said = {"顾客姓名": "甲", "联系电话": f"138{row:08}", "回访目的": "关怀回访", "计划日期": day(month, 9)}
+            for name, value in said.items():
+                book.worksheets[0].cell(row, heads[name]).value = value
+        refused.append(await upload(visiting, path, book))
+    assert [answer.status_code for answer in refused] == [422, 422], refused[-1].text[:300]
+    assert [answer.json()["errors"][0]["code"] for answer in refused] == ["too_many_lines", "too_many_lines"]
+    assert [answer.json()["errors"][0]["field"] for answer in refused] == ["lines", "lines"]
+
+
 async def upload(visiting: Visiting, path: str, book: Any) -> Any:
     memory = BytesIO()
     if book:

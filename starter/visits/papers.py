@@ -23,7 +23,7 @@ from starter.visits.churned import Churned, ChurnedQuery, ChurnedViews
 from starter.visits.doors import Key, OfMonth, OfStore, PlanAnswer, plan_answer
 from starter.visits.monthbooks import MonthBooks, ReportView
 from starter.visits.notices import SEES_NAMES
-from starter.visits.plans import Delivered, PlanSent
+from starter.visits.plans import MOST_SENT, Delivered, PlanSent
 
 OfYear = Annotated[int, Path(ge=2000, le=2100, description="年份 · a year")]
 
@@ -169,6 +169,8 @@ async def deliver_workbook(
         raise Invalid([FieldError(field="file", code="no_plan_file")]) from error
     if not found.lines:
         raise Invalid([FieldError(field="file", code="no_day_planned")])
+    if len(found.lines) > MOST_SENT:
+        raise Invalid([FieldError(field="lines", code="too_many_lines", values={"limit": str(MOST_SENT)})])
     try:
         return await acts.deliver_plan(front, by, month, store, PlanSent(lines=found.lines), "workbook", key)
     except Invalid as error:

@@ -30,6 +30,8 @@ from starter.visits.submitted import consolidated_at, is_over
 from starter.visits.whom import Whom
 
 Source = Literal["api", "workbook"]
+MOST_SENT = 1000
+"""Lines in one request, whatever the policy lets a plan have."""
 HEADQUARTERS = (Role.SPECIALIST, Role.MANAGER)
 
 
@@ -37,7 +39,7 @@ class PlanSent(Private):
     """A store's whole plan for a month. With nobody to visit it says `nil`: silence is late (5.3 E56)."""
 
     nil: bool = False
-    lines: list[PlannedVisit] = Field(default=[], max_length=1000)
+    lines: list[PlannedVisit] = Field(default=[], max_length=MOST_SENT)
     remark: Text | None = None
 
 
