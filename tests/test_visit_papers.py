@@ -256,3 +256,11 @@ async def test_a_callback_file_that_is_too_long_is_refused_and_never_cut(
     assert (whole.status_code, whole.json()["errors"][0]["code"]) == (422, "too_many_records")
     assert "共 3 条" in whole.json()["errors"][0]["reason"]
     assert openpyxl.load_workbook(BytesIO(part.content))["east"].max_row == 3
+
+
+@pytest.mark.parametrize("days", [{"since": "0001-01-01"}, {"until": "9999-12-31"}, {"since": "2027-02-30"}])
+async def test_a_day_that_nobody_can_reckon_with_is_refused(visiting: Visiting, days: dict[str, str]):
+    async with visiting.door() as door:
+        answers = [await door.get("/api/callbacks", params=days), await door.get("/api/callbacks.xlsx", params=days)]
+        answers.append(await door.post("/api/callbacks/search", json={"phone": "13800000001", **days}))
+    assert [(one.status_code, one.json()["errors"][0]["field"]) for one in answers] == [(422, next(iter(days)))] * 3

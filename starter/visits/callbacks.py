@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -33,14 +33,18 @@ MOST = 20_000
 """Records of one workbook: more is asked for in parts, and never cut."""
 
 
+Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2200, 12, 31))]
+"""Far enough from the calendar's ends to be reckoned with."""
+
+
 class CallbackQuery(Part):
     """What of the file is asked for. Days are the calendar's; `until` is not among them."""
 
     kind: Literal["callback", "visit"] | None = None
     region: Code | None = None
     store: Code | None = None
-    since: date | None = None
-    until: date | None = None
+    since: Day | None = None
+    until: Day | None = None
     outcome: Reached | None = None
     caller: Code | None = None
 
@@ -53,8 +57,8 @@ class CallbackSearch(Private):
     kind: Literal["callback", "visit"] | None = None
     region: Code | None = None
     store: Code | None = None
-    since: date | None = None
-    until: date | None = None
+    since: Day | None = None
+    until: Day | None = None
     outcome: Reached | None = None
     caller: Code | None = None
     limit: int = Field(default=50, ge=1, le=200)
