@@ -9,10 +9,10 @@ import pytest
 
 from models.people import Store
 from models.tables import PurchaseRow
-from models.visits.months import shifted
+from models.visits.months import month_of, shifted
 from settings import House
 from starter.papers.doors import XLSX
-from starter.visits import callbacks
+from starter.visits import callbacks, sheets
 from tests.office import DAY, Office
 from tests.visiting import (
     STORES,
@@ -158,6 +158,19 @@ async def test_the_template_holds_every_member_of_a_store_and_of_a_closed_one_th
     assert await members() == own, "it is there still when the month begins"
     with_stores(house, *STORES, closed.model_copy(update={"closes_on": day(month, 1)}))
     assert await members() == own | {"2001": "售后回访"}
+
+
+async def test_a_template_that_does_not_hold_all_members_says_so(
+    visiting: Visiting, house: House, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sheets, "MOST", 2)
+    now, month = visiting.office.now(), shifted(month_of(visiting.office.now().date()), 1)
+    path, said = f"/api/visits/plans/{month}/SH01/template.xlsx", []
+    for number, days in (("1001", 5), ("1002", 120), ("1003", 130)):
+        add_member(house, number, bought_at=now - days * DAY)
+        guide = openpyxl.load_workbook(BytesIO(await download(visiting, path, by="oa-sh01"))).worksheets[1]
+        said.append("每类最多 2 位" in str(guide.cell(3, 1).value))
+    assert said == [False, False, True]
 
 
 async def test_the_list_of_churned_members_goes_on_and_says_how_many_are_left(visiting: Visiting, house: House):

@@ -82,7 +82,10 @@ def template(
 ) -> bytes:
     """The workbook of the first store's plan, the members of these filled in. A row whose day stays empty is not planned."""
     leaves = list(names().leaves.values())
-    rows = [_row(leaves, one, keys, language) for one in offered(session, stores, now, zone)]
+    members = offered(session, stores, now, zone)
+    rows = [_row(leaves, one, keys, language) for one in members]
+    churned_ones = sum(one.purpose == "churned" for one in members)
+    cut = MOST in (churned_ones, len(members) - churned_ones)
     page = Page(
         f"{month} {stores[0]}",
         [leaf.label(language) + ("*" if leaf.required else "") for leaf in leaves],
@@ -98,6 +101,7 @@ def template(
         [say("template", "column", language), say("template", "how", language)],
         [
             [say("visit", "plan_guide", language, month=month), ""],
+            *([[say("visit", "plan_cut", language, most=MOST), ""]] if cut else []),
             *([leaf.label(language), say("visit", f"how_{leaf.name}", language, month=month)] for leaf in leaves),
         ],
     )
