@@ -35,7 +35,7 @@ from tests.office import DAY, HOUR, Office, connected, eventually
 from tests.singing import a_canary_is_heard
 from tests.visited import VISITED
 from workflows import WORKFLOWS
-from workflows.complaint import THIRD, ComplaintWorkflow
+from workflows.complaint import FOURTH, ComplaintWorkflow
 
 PROJECT = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
 RELEASE = "v" + PROJECT["version"].rpartition(".")[0]
@@ -58,10 +58,10 @@ stands still: its clock rings no more and forms get no answer, until the old cod
 
 What to do. Let cases that went the old way go on in the old way. A case knows how it began, by one of two things.
 
-Its edition, where the steps of a complaint change. Raise `edition` in models/policy.toml, name it beside THIRD in
+Its edition, where the steps of a complaint change. Raise `edition` in models/policy.toml, name it beside FOURTH in
 workflows/complaint.py, and where the ways part:
 
-    if self.edition >= FOURTH:
+    if self.edition >= FIFTH:
         ...  # the new way
     else:
         ...  # the old way, as it was
@@ -383,10 +383,10 @@ async def test_whoever_makes_one_is_taught_what_happened_and_what_to_do():
     named = set(re.findall(r"[\w/]+\.(?:py|toml)", text))
     assert {"models/policy.toml", "models/complaint/terms.py", "workflows/desk.py", "tests/test_replay.py"} <= named
     assert [file for file in named if not (HISTORIES.parents[1] / file).is_file()] == []
-    assert "self.edition >= FOURTH" in text
+    assert "self.edition >= FIFTH" in text
     promised = policy.promises(COMPLAINT)
     assert isinstance(promised, ComplaintPromises)
-    assert promised.terms.edition == THIRD, "FOURTH is the next"
+    assert promised.terms.edition == FOURTH, "FIFTH is the next"
     assert 'workflow.patched("records-first")' in text, "as RecordsFirstInNewCases does it, which replays"
 
 
