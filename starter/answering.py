@@ -14,6 +14,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from html import escape
 from typing import Annotated, Any
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import HTMLResponse
@@ -187,8 +188,8 @@ def add_routes(router: APIRouter, front: Front) -> None:
         question = await link.question()
         if question is None:
             return page.said("unknown", 404)
-        given = await request.form()
-        typed, key = str(given.get("answer", "")), str(given.get("key", ""))
+        given = parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+        typed, key = ("".join(given.get(field, [])[:1]) for field in ("answer", "key"))
         key = key if len(key) == 24 and key.isalnum() else secrets.token_hex(12)
         try:
             return page.said(await link.answer(question, typed, key))

@@ -106,6 +106,20 @@ async def test_once_it_was_given_to_somebody_else_the_link_is_nobodys(office: Of
     assert (await opened(office, await link_of(office, "pin"))).status_code == 200
 
 
+async def test_an_answer_that_is_not_percent_encoded_is_read_all_the_same(office: Office):
+    """And whoever asked hears that it is there."""
+    case = await asked(office)
+    path = await link_of(office, "shang")
+    async with office.api(None) as anybody:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        sent = await anybody.post(path, content="answer=同批次已知问题".encode(), headers=headers)
+    assert sent.status_code == 200
+    async with office.api("lin") as lin:
+        timeline = (await lin.get(f"/api/cases/{case}")).json()["timeline"]
+    assert [event["content"] for event in timeline if event["kind"] == "done"] == [{"answer": "同批次已知问题"}]
+    assert office.heard(case, "lin") == ["new/None", "answered/assist"]
+
+
 async def test_what_does_not_hold_is_said_and_what_was_typed_is_kept(office: Office):
     case = await asked(office)
     path = await link_of(office, "shang")

@@ -293,6 +293,28 @@ async def test_what_is_paid_back_after_the_list_takes_the_waiver_away(office: Of
     assert notice_of(office, "m", "2027-01").state == "open"
 
 
+async def test_a_purchase_that_ended_a_notice_and_is_paid_back_begins_another(office: Office):
+    """And who makes the region's calls hears of it; the notice before it stays as it was."""
+    member(office, "m", "2027-01-10")
+    bought(office, "m", "300", on=at("2026-10-01 12:00"))
+    await until(office, at("2026-12-01 00:00"))
+    await month_opens(office)
+    await listed(office, "2027-01")
+    [receipt] = bought(office, "m", "800")
+    await delivered(office)
+    before = notice_of(office, "m", "2027-01")
+    assert (before.state, before.closed_because) == ("archived", "waiver_reached")
+    bought(office, "m", "700", refund_of=receipt)
+    await delivered(office)
+    again = notice_of(office, "m", "2027-01")
+    assert (again.state, again.number) == ("open", f"{before.number}-2")
+    assert "one_more_call/None" in office.heard(cases(office, "expiry_calls")["2027-01-east"].id, "lin")
+    bought(office, "m", "700", on=office.now())
+    await delivered(office)
+    assert notice_of(office, "m", "2027-01").closed_because == "waiver_reached"
+    assert office.case(before.id).closed_because == "waiver_reached"
+
+
 async def test_who_comes_on_the_list_late_is_told_of_to_who_makes_the_regions_calls(office: Office):
     """While they are being made, once a day; when they are done, by another round, which climbs as the first one does."""
     receipts = {}

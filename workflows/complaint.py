@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from temporalio import workflow
 
@@ -68,6 +68,7 @@ class ComplaintWorkflow(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.attempts: list[Attempt] = []
+        self.asked_by: dict[str, str] = {}  # who waits for a department's, or the manager's, word
         self.to_be_tried_since: datetime | None = None  # where the manager had it tried again
         self.amendments: list[Amend] = []
         self.unsorted = True
@@ -250,10 +251,12 @@ class ComplaintWorkflow(Desk):
     def follow(self, form: Form) -> None:
         match form:
             case AskManager():
-                self.owe(Role.MANAGER, Decision, self.promises.decision, since=form.at)
+                self.asks(self.owe(Role.MANAGER, Decision, self.promises.decision, since=form.at), form.stamp.by)
             case OutOfAuthority():
                 self.owe(Role.SPECIALIST, Agreement, self.promises.agreement, since=form.at)
-                self.owe(Role.MANAGER, Decision, self.promises.decision, since=form.at)
+                self.asks(self.owe(Role.MANAGER, Decision, self.promises.decision, since=form.at), form.stamp.by)
+            case Decision() | Assist():
+                self.tell_who_asked(form)
             case Agreement(reply_at=reply_at):
                 self.met(*self.open(Reply))  # who agrees on a time has answered
                 promise = self.promises.agreed_reply.lasting(reply_at - form.at)
@@ -264,7 +267,7 @@ class ComplaintWorkflow(Desk):
                 self.move(*(word for word in self.open(Decision) if word.due > decided_by), to=decided_by)
             case AskDepartment():
                 role = Role.STORE if form.store else Role.CONTACT
-                self.owe(role, Assist, self.promises.assist, since=form.at, unit=form.unit)
+                self.asks(self.owe(role, Assist, self.promises.assist, since=form.at, unit=form.unit), form.stamp.by)
             case Refer(due_at=due_at):
                 promise = self.promises.external_reply.lasting(due_at - form.at)
                 self.owe(Role.SPECIALIST, ExternalReply, promise, since=form.at)
@@ -306,6 +309,16 @@ class ComplaintWorkflow(Desk):
                 self.leave("nobody_to_call", keeping=self.outliving)
             case NoAgreement():
                 self.leave("no_agreement", keeping=self.outliving)
+
+    def asks(self, question: Owed[Any], by: str) -> None:
+        self.asked_by[question.key] = by
+
+    def tell_who_asked(self, answer: Form) -> None:
+        """Whoever asked hears that the answer is there, unless he has given it himself."""
+        task = next(owed.key for owed in self.every(type(answer)) if owed.answer is answer)
+        asker = self.asked_by.get(task)
+        if asker and asker != answer.stamp.by:
+            self.tell(Role.OWNER, "answered", asker, task)
 
     def owed_in_both(self, kind: str) -> tuple[type[Form], ...]:
         """What goes on when a case is found to be of another kind, besides what the customer and others were promised."""

@@ -197,9 +197,9 @@ class Desk:
                 task.met = True
                 self._journal.append(TaskDone(task=task.key, **self._by))
 
-    def tell(self, role: Role, what: str) -> None:
-        """A notice without a clock."""
-        self._journal.append(Told(what=what, to=role, **self._by))
+    def tell(self, role: Role, what: str, person: str | None = None, task: str | None = None) -> None:
+        """A notice without a clock, to whoever plays a role, or to a person; of a task, where it is about one."""
+        self._journal.append(Told(what=what, to=role, person=person, task=task, **self._by))
 
     def note(self, what: str) -> None:
         """A line in the timeline."""
@@ -260,9 +260,13 @@ class Desk:
         """Whether every hour counts, on duty or not."""
         return False
 
+    def every(self, form: type[F]) -> list[Owed[F]]:
+        """The tasks of a form, whatever became of them, in the order in which they were owed."""
+        return [owed for owed in self._owed.values() if owed.form is form]
+
     def answers(self, form: type[F]) -> list[F]:
         """Every form of a kind that was handed in, in order."""
-        return [owed.answer for owed in self._owed.values() if owed.form is form and owed.answer]
+        return [owed.answer for owed in self.every(form) if owed.answer]
 
     @property
     def instant(self) -> datetime:

@@ -12,7 +12,7 @@ from models.words import say
 from starter.commands.terminal import LANGUAGE, As, Data, form_word, out, table_of, with_front
 from starter.front import Front
 from starter.organisation import hand_over, versions
-from starter.organisation.doors import Applied, change
+from starter.organisation.doors import Applied, change, end_of_absence
 from starter.organisation.files import BadOrganisation, read
 from workflows import PROCESSES
 
@@ -118,6 +118,16 @@ def away(
             return document
 
         return await change(front, front.actor(by), "absence", made, False, None)
+
+    _show_changes(with_front(data, act).changes)
+
+
+@app.command()
+def end(person: str, by: As, data: Data = None) -> None:
+    """销假 · somebody is back before the time; what was handed over goes back to him."""
+
+    async def act(front: Front) -> Applied:
+        return await end_of_absence(front, front.actor(by), person)
 
     _show_changes(with_front(data, act).changes)
 

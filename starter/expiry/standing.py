@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 import structlog
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from activities.members import AT_ONCE, member_of, purchases
 from models.expiry import EXPIRY_NOTICE, Because, ExpiryNotice, ExpiryPromises, Reckoned, Settled, Waiver
@@ -49,7 +49,7 @@ def judge(
         line.checked_at = now
         member = member_of(session.get_one(MemberRow, line.member_id))
         now_stands = reckoned(session, rules[line.month], member, line)
-        if line.case_id is None:
+        if line.case_id is None or _ended_by_the_waiver(session, line.case_id):
             if not now_stands.waived and line.expires_at > now:
                 _count(line, now_stands)
                 touched.append(open_notice(session, submissions, people, line))
@@ -83,9 +83,14 @@ def of_list(member: Member, line: ExpiryLineRow) -> Member:
 
 
 def open_notice(session: Session, submissions: Submissions, people: Who, line: ExpiryLineRow) -> str:
-    """The notice of a member of the list, its number his place on it."""
+    """The notice of a member of the list, its number his place on it; another one where a purchase that ended it was paid back."""
+    number = f"{line.month}-{line.nth:05}"
+    earlier = select(func.count()).where(
+        CaseRow.process == EXPIRY_NOTICE.name, col(CaseRow.number).startswith(number, autoescape=True)
+    )
+    nth = session.exec(earlier).one() + 1
     facts = ExpiryNotice(
-        notice_no=f"{line.month}-{line.nth:05}",
+        notice_no=number if nth == 1 else f"{number}-{nth}",
         month=line.month,
         member=line.member_id,
         store=line.store if people.store(line.store) else None,
@@ -118,6 +123,12 @@ def yuan(fen: int) -> Decimal:
 
 def _count(line: ExpiryLineRow, stands: Reckoned) -> None:
     line.purchases, line.fen = stands.purchases, int(stands.spend * 100)
+
+
+def _ended_by_the_waiver(session: Session, notice: str) -> bool:
+    """Whether a purchase has ended it, which may be paid back again."""
+    case = session.get_one(CaseRow, notice)
+    return (case.state, case.closed_because) == ("archived", "waiver_reached")
 
 
 def _is_listed(session: Session, month: str) -> bool:

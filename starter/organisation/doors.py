@@ -98,6 +98,21 @@ async def change(
     return applied
 
 
+async def end_of_absence(front: Front, by: Person, person: str) -> Applied:
+    """Somebody is back before the time: his absence ends now, and one that was to come is gone."""
+    now = front.now()
+
+    def made(document: dict[str, Any]) -> dict[str, Any]:
+        kept = [one for one in document["absences"] if not _holds(one, person, now)]
+        if len(kept) == len(document["absences"]):
+            raise NotFound("not_away", person=front.house.people.name(person))
+        past = [one for one in document["absences"] if one not in kept and datetime.fromisoformat(one["since"]) < now]
+        document["absences"] = kept + [{**one, "until": now.isoformat()} for one in past]
+        return document
+
+    return await change(front, by, "absence", made, False, None)
+
+
 def add_routes(router: APIRouter, front: Front, who: Any) -> None:
     """The doors of this module."""
 
@@ -160,19 +175,7 @@ def add_routes(router: APIRouter, front: Front, who: Any) -> None:
 
     @router.post("/organisation/absences/{person}/end", tags=["organisation"], summary="销假 · he is back")
     async def end_absence(person: PersonId, by: who) -> Applied:
-        now = front.now()
-
-        def made(document: dict[str, Any]) -> dict[str, Any]:
-            kept = [one for one in document["absences"] if not _holds(one, person, now)]
-            if len(kept) == len(document["absences"]):
-                raise NotFound("not_away", person=front.house.people.name(person))
-            past = [
-                one for one in document["absences"] if one not in kept and datetime.fromisoformat(one["since"]) < now
-            ]
-            document["absences"] = kept + [{**one, "until": now.isoformat()} for one in past]
-            return document
-
-        return await change(front, by, "absence", made, False, None)
+        return await end_of_absence(front, by, person)
 
     @router.get("/organisation/absences/{person}/hand-over", tags=["organisation"], summary="交接清单 · what he owes")
     async def show_hand_over(person: PersonId, by: who) -> HandOverList:
