@@ -165,6 +165,7 @@ async def test_a_neglected_complaint_is_mailed_to_its_owner_the_manager_his_depu
     assert mailed(breach[0]) == ["lin"]
     assert mailed(breach[1], *climb) == ["wang", "zhao", "sun"], "each once, in the order of the line"
     monkeypatch.setenv("KEFU_POLICY", str(machine.data.parent / "policy.toml"))
+    monkeypatch.delenv("KEFU_DATABASE_URL", raising=False)  # the machine keeps its own
     words = ["show", opened.json()["case"], "--as", "sun", "--json", "--data", str(machine.data)]
     shown = await asyncio.to_thread(CliRunner().invoke, app, words)
     timeline = json.loads(shown.stdout)["timeline"]

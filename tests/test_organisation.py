@@ -313,6 +313,11 @@ def test_a_file_is_shown_before_it_holds_and_every_version_is_kept(house: House,
     assert "王 → 王小明" in history
     assert history.index("王小明") < history.index("person sun"), "the latest first"
     assert "王小明" in kefu("show").output
+    lasting = ("--since", "2020-01-01", "--until", "2199-01-01")
+    assert kefu("away", "lin", *lasting).exit_code == 0
+    assert "2199-01-01" in kefu("show").output
+    assert kefu("end", "lin").exit_code == 0
+    assert "2199-01-01" not in kefu("show").output
     file.write_text(ORG.replace('role = "manager"', 'role = "director"'), encoding="utf-8")
     assert "manager" in str(kefu("load", str(file), "--yes").exception)
     assert "王小明" in kefu("show").output, "nothing of it was applied"
