@@ -302,6 +302,8 @@ class Ledger:
 
     def _tell(self, session: Session, case: CaseRow, told: Told) -> None:
         task = self._task(session, case, told.task) if told.task else None
+        if task and task.by_itself:
+            return  # on nobody's list
         owner = task.owner if task and told.to is Role.OWNER else None
         person = told.person or owner or self._who(session, told.to, case, told.at)
         data = {"by": told.by, **({"due_at": task.due_at.isoformat()} if task else {})}

@@ -428,7 +428,7 @@ async def test_e27_a_duplicate_ends_and_the_other_goes_on_with_the_shorter_clock
     first = await office.open(received_at=(office.now() - 10 * HOUR).isoformat())
     second = await office.open(form_no="OA-7777")
     await office.hand_in(first, "reply", content="已致歉")
-    sooner = {key: office.tasks(first)[key].due_at for key in ("solution", "callback")}
+    sooner = {key: office.tasks(first)[key].due_at for key in ("solution", "callback", "completion")}
     await office.hand_in(first, "duplicate", of="OA-7777")
     assert (office.case(first).state, office.case(first).closed_because) == ("archived", "duplicate")
     await office.relay.deliver(second)
@@ -436,6 +436,8 @@ async def test_e27_a_duplicate_ends_and_the_other_goes_on_with_the_shorter_clock
     assert office.tasks(second)["reply"].state == "open"
     [why] = office.tasks(second)["solution"].due_because["changes"]
     assert why["due_at"] < why["due_before"]
+    heard = [notice for notice in office.heard(second, "lin") if notice.startswith("extended")]
+    assert sorted(heard) == ["extended/callback", "extended/solution"], "completion is on nobody's list"
     await office.pass_time(10 * DAY)
     assert [notice for notice in office.heard(first, "wang") if notice.startswith("overdue")] == []
 

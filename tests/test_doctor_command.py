@@ -100,8 +100,8 @@ async def test_of_many_faults_of_one_kind_the_first_are_listed(day: Day, monkeyp
     for case in (day.late, day.moved):
         await day.office.client.get_workflow_handle(case).terminate()
     answer = await doctor()
-    assert f"✗ 2 × {say('doctor', 'run_ended')}" in answer.output
-    assert sum(case in answer.output for case in (day.late, day.moved)) == 1
+    _, faults = answer.output.split(f"✗ 2 × {say('doctor', 'run_ended')}")  # before it stands who was late by most
+    assert sum(case in faults for case in (day.late, day.moved)) == 1
     assert "   … 1（--json）" in answer.output.splitlines()
 
 

@@ -288,7 +288,7 @@ class ComplaintWorkflow(Desk):
                     self.tell(Role.MANAGER, "major")
             case Duplicate(of=master):
                 owed = sorted(self.due_tasks(), key=lambda task: task.due, reverse=True)
-                due = {task.form.form: task.due for task in owed if task.form is not Completion}
+                due = {task.form.form: task.due for task in owed}
                 self.send(master, Absorb(case=workflow.info().workflow_id, due=due))
                 self.end("duplicate")
             case Absorb(due=due):
