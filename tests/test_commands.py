@@ -11,19 +11,13 @@ from activities.people import SAMPLE, BadDirectory, read_directory
 from settings import House
 from starter.__main__ import app
 from starter.commands import terminal, work
-from tests.conftest import KEYS
 from tests.office import HOUR, Office
+from tests.terminals import wide_and_chinese
 
 
 @pytest.fixture(autouse=True)
 def _a_wide_terminal_of_a_chinese_reader(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (terminal, work):
-        monkeypatch.setattr(module, "LANGUAGE", "zh")
-    monkeypatch.setattr(terminal.out, "width", 200)
-    monkeypatch.setattr(terminal, "configure_logs", lambda: None)
-    monkeypatch.setenv("KEFU_DATA", str(house.settings.data))
-    monkeypatch.setenv("KEFU_KEYS", KEYS)
-    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")  # nobody listens there
+    wide_and_chinese(house, monkeypatch, work)
 
 
 async def kefu(*words: str) -> Result:

@@ -18,11 +18,10 @@ from models.tables import MemberRow
 from settings import House, Settings
 from starter.__main__ import app
 from starter.commands import members as commands
-from starter.commands import terminal
 from starter.front import Front
-from tests.conftest import KEYS
 from tests.members import MemberSystem, as_record, record
 from tests.office import Office, eventually
+from tests.terminals import wide_and_chinese
 from tests.test_member_doors import LABELS, NOON, table
 
 ROOT = Path(__file__).parents[1]
@@ -30,13 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def _a_wide_terminal_of_a_chinese_reader(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (terminal, commands):
-        monkeypatch.setattr(module, "LANGUAGE", "zh")
-    monkeypatch.setattr(terminal.out, "width", 200)
-    monkeypatch.setattr(terminal, "configure_logs", lambda: None)
-    monkeypatch.setenv("KEFU_DATA", str(house.settings.data))
-    monkeypatch.setenv("KEFU_KEYS", KEYS)
-    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")  # nobody listens there
+    wide_and_chinese(house, monkeypatch, commands)
 
 
 async def kefu(*words: str) -> Result:

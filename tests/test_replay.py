@@ -260,16 +260,23 @@ class Recorded:
         return json.loads(self.text)
 
 
-@pytest.fixture(params=sorted(HISTORIES.glob("*/*.json")), ids=lambda file: f"{file.parent.name}-{file.stem}")
+RECORDED = sorted(HISTORIES.glob("*/*.json"))
+
+
+def named(file: Path) -> str:
+    return f"{file.parent.name}-{file.stem}"
+
+
+@pytest.fixture(params=RECORDED, ids=named)
 def recording(request: pytest.FixtureRequest) -> Recorded:
     return Recorded(request.param)
 
 
-@pytest.fixture
-def complaint(recording: Recorded) -> Recorded:
-    if '"name": "complaint"' not in recording.text.splitlines()[1]:
-        pytest.skip("of another process")
-    return recording
+@pytest.fixture(
+    params=[file for file in RECORDED if '"name": "complaint"' in file.read_text().splitlines()[1]], ids=named
+)
+def complaint(request: pytest.FixtureRequest) -> Recorded:
+    return Recorded(request.param)
 
 
 @pytest.fixture
