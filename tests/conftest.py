@@ -1,6 +1,7 @@
 """The fixtures of every story."""
 
 import base64
+import gc
 import logging
 import os
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.dependencies import models as dependencies
 from pydantic import SecretStr
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -101,6 +103,15 @@ def _workflows_are_checked_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _doors_go_with_their_house() -> Iterator[None]:
+    """FastAPI remembers the last four thousand functions it has looked at, and with them every HTTP door of the stories before."""
+    yield
+    for function in vars(dependencies).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
 @pytest.fixture
 def database(house: House) -> Database:
     return house.database
@@ -143,6 +154,13 @@ async def office(closed_office: Office) -> Office:
     """The department at work."""
     await closed_office.worker_comes()
     return closed_office
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: a collector that walks through it again and again stops every thread for seconds, and the
+    engine's library takes a workflow that stands still for two for a dead one."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
