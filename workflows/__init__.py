@@ -1,23 +1,26 @@
 """The handbook's processes as durable workflows. A new process is one more line here."""
 
-from models.tasks import Process
-from workflows.audit import AuditListWorkflow, AuditWorkflow
-from workflows.canary import CanaryWorkflow
-from workflows.complaint import ComplaintWorkflow
-from workflows.desk import Desk
-from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
-from workflows.visits import VisitMonthWorkflow, VisitPlanWorkflow
+from temporalio import workflow
 
-WORKFLOWS: list[type[Desk]] = [
-    ComplaintWorkflow,
-    AuditListWorkflow,
-    AuditWorkflow,
-    ExpiryWorkflow,
-    ExpiryCallsWorkflow,
-    ExpiryNoticeWorkflow,
-    VisitPlanWorkflow,
-    VisitMonthWorkflow,
-    CanaryWorkflow,
-]
+if not workflow.unsafe.in_sandbox():  # there each case loads what it runs anew: its own process, not all of them
+    from models.tasks import Process
+    from workflows.audit import AuditListWorkflow, AuditWorkflow
+    from workflows.canary import CanaryWorkflow
+    from workflows.complaint import ComplaintWorkflow
+    from workflows.desk import Desk
+    from workflows.expiry import ExpiryCallsWorkflow, ExpiryNoticeWorkflow, ExpiryWorkflow
+    from workflows.visits import VisitMonthWorkflow, VisitPlanWorkflow
 
-PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}
+    WORKFLOWS: list[type[Desk]] = [
+        ComplaintWorkflow,
+        AuditListWorkflow,
+        AuditWorkflow,
+        ExpiryWorkflow,
+        ExpiryCallsWorkflow,
+        ExpiryNoticeWorkflow,
+        VisitPlanWorkflow,
+        VisitMonthWorkflow,
+        CanaryWorkflow,
+    ]
+
+    PROCESSES: dict[str, Process] = {workflow.process.name: workflow.process for workflow in WORKFLOWS}
