@@ -74,7 +74,7 @@ class Matter:
     because: str = "completed"
     cycle: int = 1
     refusals: int = 0
-    kind_before: str = "complaint"
+    kinds_before: list[str] = field(default_factory=list)
     tasks: list[Due] = field(default_factory=list)
     asked: list[Due] = field(default_factory=list)
     """Every question to a department or store, answered or not."""
@@ -230,7 +230,10 @@ class Matter:
             self.begin_of_store(at)
         else:
             self.begin_of_ours(self.received_at)
-        if self.stage == "query":
+        if self.stage == "query" and self.kinds_before and not self.open("reply") and not self.open("agreed_reply"):
+            self.stage = "nothing_left"
+            self.owe("sign_off", at + 24 * HOUR)
+        elif self.stage == "query":
             self.query_answered()
         return self
 
@@ -322,11 +325,11 @@ class Matter:
             self.customer_was_called()
 
     def after_sign_off(self, said: dict[str, Any], at: datetime) -> None:
-        if self.stage == "junk":
+        if self.stage in ("junk", "nothing_left"):
             if said["approved"]:
-                self.finish("junk")
+                self.finish("junk" if self.kind == "junk" else "completed")
             else:
-                self.kind = self.kind_before
+                self.kind = self.kinds_before.pop() if self.kinds_before else "complaint"
                 self.begin(at)
         elif said["approved"]:
             self.customer_was_called()
@@ -453,12 +456,14 @@ class Matter:
         if self.open("reply"):
             self.reply_due = self.open("reply")[0].due
         if self.kind != "junk":
+            self.kinds_before.append(self.kind)
+        if self.stage not in ("junk", "nothing_left"):
             main = [replace(task) for task in self.tasks if task.form not in passing and not task.side]
             self.put_aside[self.group] = Position(self.stage, main)
         ours = self.origin == "direct" or self.ours_since is not None
         both = ("reply",) if said["kind"] in ("complaint", "query") and ours else ()
         self.drop("external_reply", "agreed_reply", *both)
-        self.kind_before, self.kind = self.kind, said["kind"]
+        self.kind = said["kind"]
         self.begin(at)
 
 

@@ -596,6 +596,42 @@ async def test_e31_what_is_no_complaint_is_thrown_away_under_the_managers_eye(of
     assert (office.case(case).state, office.case(case).closed_because) == ("archived", "junk")
 
 
+async def test_e31_a_query_that_has_had_its_answer_is_gone_when_the_manager_says_so_and_not_before(office: Office):
+    """Nothing is left to do of it: nobody archives a complaint by calling it something else."""
+    case = await office.open()
+    await office.hand_in(case, "reply", content="已致歉")
+    due = office.tasks(case)["callback"].due_at
+    await office.hand_in(case, "reclassify", kind="query", reason="只是询问")
+    assert {key: office.tasks(case)[key].owner for key in office.open_tasks(case)} == {"sign_off": "wang"}
+    await office.hand_in(case, "reclassify", kind="complaint", reason="还是投诉")
+    assert office.open_tasks(case) == {"solution-2", "callback-2"}, "all stands where it stood"
+    assert office.tasks(case)["callback-2"].due_at == due
+    await office.hand_in(case, "reclassify", kind="query", reason="只是询问")
+    await office.hand_in(case, "sign_off", by="wang", approved=False, note="这是投诉")
+    assert office.open_tasks(case) == {"solution-3", "callback-3"}
+    await office.hand_in(case, "reclassify", kind="query", reason="确是询问")
+    await office.hand_in(case, "sign_off", by="wang", approved=True)
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+
+
+async def test_e31_what_the_manager_does_not_let_go_is_what_it_was_before_and_that_before(office: Office):
+    """Junk that was an answered query, that was a complaint: he looks at each."""
+    case = await office.open()
+    await office.hand_in(case, "reply", content="已致歉")
+    await office.hand_in(case, "reclassify", kind="query", reason="只是询问")
+    await office.hand_in(case, "reclassify", kind="junk", reason="广告")
+    await office.hand_in(case, "sign_off", by="wang", approved=False, note="不是广告")
+    assert office.open_tasks(case) == {"sign_off-3"}
+    await office.hand_in(case, "sign_off", by="wang", approved=False, note="也不只是询问")
+    assert office.open_tasks(case) == {"solution-2", "callback-2"}
+
+
+async def test_e31_a_query_that_was_one_from_the_first_ends_with_its_answer(office: Office):
+    case = await office.open(kind="query")
+    await office.hand_in(case, "reply", content="周末营业至十点")
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+
+
 async def there_and_back(office: Office, case: str, kind: str = "suggestion", back: str = "complaint") -> None:
     for found in (kind, back):
         assert (await office.hand_in(case, "reclassify", kind=found, reason="看错了")).state == "decided"

@@ -72,7 +72,7 @@ class ComplaintWorkflow(Desk):
         self.to_be_tried_since: datetime | None = None  # where the manager had it tried again
         self.amendments: list[Amend] = []
         self.unsorted = True
-        self.kind_before = "complaint"
+        self.kinds_before: list[str] = []
         self.first_at: dict[str, datetime] = {}  # who comes to a step again finds its clock as it was
         self.again_since: set[datetime] = set()
         self.ours_since: datetime | None = None  # where a store had answered first
@@ -185,11 +185,15 @@ class ComplaintWorkflow(Desk):
         if not self.bends:
             return received_at
         if self.kind == JUNK:
-            await self.thrown_away()
+            await self.done_as(JUNK)
         if self.kind == "query":
-            await self.resume(Role.SPECIALIST, Reply, self.promises.reply, received_at)
-            await self.answered(AgreedReply)
-            self.file(COMPLETED)
+            reply = self.resume(Role.SPECIALIST, Reply, self.promises.reply, received_at)
+            if self.edition >= FOURTH and self.kinds_before and not (reply.is_open or self.open(AgreedReply)):
+                await self.done_as(COMPLETED)
+            else:
+                await reply
+                await self.answered(AgreedReply)
+                self.file(COMPLETED)
         if self.kind != "complaint":
             await self.resume(Role.SPECIALIST, Record, self.promises.record, self.first("filed"))
             self.file("filed")
@@ -204,12 +208,13 @@ class ComplaintWorkflow(Desk):
         self.is_filed = True
         raise Left(because, keeping=self.outliving)
 
-    async def thrown_away(self) -> None:
-        """Not for us at all: the manager looks before it is gone, and may have it taken for what it was (5.2 E31)."""
+    async def done_as(self, because: str) -> None:
+        """Found to be of a kind of which nothing is left to do: not for us, or a query that has had its answer. The manager
+        looks before it is gone, and may have it taken for what it was (5.2 E31)."""
         verdict = await self.ask(Role.MANAGER, SignOff, self.promises.sign_off, since=self.instant)
         if verdict.approves:
-            self.file(JUNK)
-        self.kind = self.kind_before
+            self.file(because)
+        self.kind = self.kinds_before.pop() if self.kinds_before else "complaint"
 
     async def handed_over_by_the_store(self) -> datetime:
         """A store has answered itself: we call back, and take over where it asks for help or the customer is not satisfied (5.2 E28, E29)."""
@@ -300,7 +305,9 @@ class ComplaintWorkflow(Desk):
                     promise = self.promises.agreed_reply.lasting(agreed - form.at)
                     self.owe(Role.SPECIALIST, AgreedReply, promise, since=form.at)
             case Reclassify(kind=kind):
-                self.kind_before, self.kind, self.unsorted = self.kind, kind, True
+                if self.kind != JUNK:
+                    self.kinds_before.append(self.kind)
+                self.kind, self.unsorted = kind, True
                 self.note("reclassified")
                 self.leave("reclassified", keeping=(*OUTSIDE, AgreedReply, *self.owed_in_both(kind)))
             case Withdraw():
