@@ -14,8 +14,9 @@ from models.tables import AlarmRow, NoticeRow, WatchRow
 
 QUIET = timedelta(minutes=10)
 """After a notice of one kind, the next that says no more than the same cases waits so long."""
-APART = timedelta(minutes=1)
-"""One of a case that no notice of the last ten minutes was about waits so long, and tells of all that came meanwhile."""
+APART = timedelta(seconds=15)
+"""One of a case that no notice of the last ten minutes was about waits so long, and tells of all that came meanwhile: long
+enough for a round to gather, and no minute later than the thing itself."""
 NAMED = 3
 """So many cases are named in a notice; `kefu doctor` names all."""
 

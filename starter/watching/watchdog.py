@@ -14,9 +14,9 @@ from models.tables import CaseRow, DeadlineRow, NoticeRow, SubmissionRow, TaskRo
 from models.tasks import OPENING
 from starter.watching.alarms import Finding, keep, report
 
-PATIENCE = timedelta(seconds=40)
-"""How long a rung, a submission or a notice may be late before it is a finding: with a round every ten seconds, the
-administrator hears within a minute."""
+PATIENCE = timedelta(seconds=30)
+"""How long a rung, a submission or a notice may be late before it is a finding. With a round every ten seconds the
+administrator hears within a minute, of a further case soon after another, too (`alarms.APART`)."""
 EVERY = timedelta(seconds=10)
 MOST = 200
 """Findings of one kind in one round, the oldest first: in an outage, the rest are the same news."""
