@@ -231,7 +231,9 @@ class Ledger:
             )
         )
         match entry:
-            case CaseOpened() | Noted():
+            case Noted(taken_for=kind):
+                case.taken_for = kind or case.taken_for
+            case CaseOpened():
                 pass
             case Sent():
                 self._send(session, case, entry)

@@ -142,6 +142,8 @@ class Noted(Entry):
     kind: Literal["noted"] = "noted"
     what: str
     task: str | None = None
+    taken_for: str | None = None
+    """The kind the case is of from now on."""
 
     @property
     def key(self) -> str:

@@ -157,6 +157,11 @@ class Case(Private):
         return None
 
     @property
+    def taken_for(self) -> str | None:
+        """Of which kind it is, where the cases of its process are of several."""
+        return None
+
+    @property
     def about(self) -> str | None:
         """The employee the case is about, when it is about one: he does not handle it."""
         return None

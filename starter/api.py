@@ -56,6 +56,7 @@ Key = Annotated[
 class CaseQuery(Part):
     process: Literal[tuple(PROCESSES)] | None = None  # type: ignore[valid-type]
     state: Literal["open", "archived"] | None = None
+    kind: Code | None = None
     store: Code | None = None
     region: Code | None = None
     owner: Code | None = None

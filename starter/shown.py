@@ -95,6 +95,8 @@ class CaseSummary(BaseModel):
     number: str
     state: Literal["open", "archived"]
     cycle: int
+    kind: str | None
+    """What it is taken for now, where the cases of its process are of several kinds."""
     store: str | None
     region: str | None
     opened_at: datetime

@@ -150,6 +150,7 @@ class Submissions:
             number=facts.number,
             store=store,
             region=facts.region_code or self._people.region(store),
+            taken_for=facts.taken_for,
             about=facts.about,
             keys=self._keys.writing,
             opened_at=opened_at,

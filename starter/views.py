@@ -129,6 +129,7 @@ class Views:
         *,
         process: str | None = None,
         state: str | None = None,
+        kind: str | None = None,
         store: str | None = None,
         region: str | None = None,
         owner: str | None = None,
@@ -144,7 +145,8 @@ class Views:
         """
         due = func.coalesce(CaseRow.due_at, NEVER, type_=CaseRow.__table__.c.due_at.type)  # type: ignore[attr-defined]
         query = select(CaseRow).order_by(due, col(CaseRow.id))
-        wanted = {CaseRow.process: process, CaseRow.state: state, CaseRow.store: store, CaseRow.region: region}
+        wanted = {CaseRow.process: process, CaseRow.state: state, CaseRow.taken_for: kind}
+        wanted |= {CaseRow.store: store, CaseRow.region: region}
         query = query.where(*(column == value for column, value in wanted.items() if value is not None))
         query = query.where(access.visible(self._reader))
         if process is None:
@@ -318,7 +320,7 @@ class Views:
     def _summary(self, row: CaseRow, processing: bool) -> dict[str, Any]:
         kept = row.model_dump(include={"process", "number", "state", "cycle", "store", "region", "closed_because"})
         instants = {name: self._here(getattr(row, name)) for name in ("opened_at", "due_at", "closed_at")}
-        return {"case": row.id, "processing": processing, **kept, **instants}
+        return {"case": row.id, "kind": row.taken_for, "processing": processing, **kept, **instants}
 
     def _submission(self, row: SubmissionRow) -> SubmissionView:
         case = self._session.get_one(CaseRow, row.case_id)

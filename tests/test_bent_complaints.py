@@ -614,6 +614,34 @@ async def test_e31_a_query_that_has_had_its_answer_is_gone_when_the_manager_says
     assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
 
 
+async def test_e31_lists_and_forms_say_what_it_is_taken_for_now(office: Office):
+    """Junk, and a query with nothing left to do, when the manager has agreed."""
+    case = await office.open()
+    await office.open(kind="praise", form_no="OA-praise")
+
+    async def kind() -> str:
+        async with office.api() as lin:
+            [listed] = (await lin.get("/api/cases", params={"q": case})).json()["items"]
+            of_kind = (await lin.get("/api/cases", params={"kind": listed["kind"]})).json()["items"]
+            shown = (await lin.get(f"/api/cases/{case}")).json()
+        assert [one["case"] for one in of_kind] == [case]
+        assert (shown["kind"], shown["facts"]["kind"]) == (listed["kind"], "complaint")
+        return str(listed["kind"])
+
+    assert await kind() == "complaint"
+    await office.hand_in(case, "reclassify", kind="suggestion", reason="是建议")
+    assert await kind() == "suggestion"
+    await office.hand_in(case, "reclassify", kind="junk", reason="广告")
+    assert await kind() == "suggestion", "the manager has not agreed"
+    await office.hand_in(case, "sign_off", by="wang", approved=False)
+    await office.hand_in(case, "reclassify", kind="complaint", reason="是投诉")
+    await office.hand_in(case, "reply", content="已致歉")
+    await office.hand_in(case, "reclassify", kind="query", reason="只是询问")
+    assert await kind() == "complaint"
+    await office.hand_in(case, "sign_off", by="wang", approved=True)
+    assert await kind() == "query"
+
+
 async def test_e31_what_the_manager_does_not_let_go_is_what_it_was_before_and_that_before(office: Office):
     """Junk that was an answered query, that was a complaint: he looks at each."""
     case = await office.open()

@@ -503,10 +503,10 @@ async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(of
     await office.hand_in(case, "reclassify", kind="suggestion", reason="只是建议")
     await office.hand_in(case, "reclassify", kind="complaint", reason="还是投诉")
     await office.walk(case, until="execution")
-    await office.pass_time(DAY)
-    for channel, ago in (("phone", 20 * HOUR), ("sms", HOUR), ("phone", HOUR)):
+    await office.pass_time(2 * DAY)
+    for channel, ago in (("phone", 30 * HOUR), ("sms", HOUR), ("phone", HOUR)):
         await office.hand_in(case, "attempt", channel=channel, tried_at=(office.now() - ago).isoformat())
-    await office.hand_in(case, "callback", outcome="unreachable")
+    assert (await office.hand_in(case, "callback", outcome="unreachable")).state == "decided"
     await office.hand_in(case, "sign_off", by="wang", approved=False, note="周末再打")
     await office.hand_in(case, "callback", outcome="dissatisfied", satisfaction=1, survey=SURVEY)
     again = {"steps": "经理登门致歉", "effect": "消气", "remedy": "apology", "told_by": "chen", "channel": "im"}

@@ -40,7 +40,7 @@ from activities.keys import COLUMN
 from activities.ledger import Ledger, locked
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint
-from models.complaint.forms import Reply
+from models.complaint.forms import Reclassify, Reply
 from models.entries import Armed, Because, CaseOpened, DueRung, Recording, TaskOwed, Told
 from models.forms import LEDGER
 from models.people import Role
@@ -446,6 +446,40 @@ def test_a_departments_open_answer_bears_its_new_name_everywhere(house: House):
     assert sorted(map(str, found())) == sorted(map(str, before))
     schema.upgrade(house.database)
     assert sorted(map(str, found())) == sorted(map(str, now))
+
+
+def test_what_a_case_is_taken_for_is_found_in_a_ledger_that_did_not_keep_it(house: House):
+    """0016: as it was opened, or found to be; what was to be thrown away is junk where the manager has agreed."""
+    found = {
+        "untouched": [],
+        "praise": ["praise"],
+        "refused": ["query"],
+        "junk": ["junk"],
+        "kept": ["query", "junk"],
+        "back": ["query", "complaint"],
+    }
+    cases = {number: opened(house, number).case for number in found}
+    lin = house.people.person("lin")
+    assert lin
+    for number, kinds in found.items():
+        for kind in kinds:
+            form = Reclassify.model_validate({"kind": kind, "reason": "看错"})
+            sent = door_of(house).hand_in(COMPLAINT, cases[number], form, lin).submission
+            if number != "refused":
+                door_of(house).decide(sent, None, "a test")
+    with house.database.writing() as session:
+        session.get_one(CaseRow, cases["junk"]).closed_because = "junk"
+    changed(house.database, command.downgrade, "0015")
+    schema.upgrade(house.database)
+    now = {row.number: row.taken_for for row in rows(house, CaseRow)}
+    assert now == {
+        "untouched": "complaint",
+        "praise": "praise",
+        "refused": "complaint",
+        "junk": "junk",
+        "kept": "query",
+        "back": "complaint",
+    }
 
 
 def _renamed(cell: str | None, names: dict[str, str]) -> str | None:

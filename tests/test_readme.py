@@ -110,10 +110,10 @@ async def one_of_each_task(office: Office) -> dict[str, tuple[str, str]]:
     await office.hand_in(case, "solution", **office.SOLUTION)
     await office.hand_in(case, "consent", accepted=True)
     await office.hand_in(case, "execution", content="新衣已寄出")
-    await office.pass_time(DAY)
-    for channel, tried_at in (("phone", 20 * HOUR), ("sms", HOUR), ("phone", HOUR)):
+    await office.pass_time(2 * DAY)
+    for channel, tried_at in (("phone", 30 * HOUR), ("sms", HOUR), ("phone", HOUR)):
         await office.hand_in(case, "attempt", channel=channel, tried_at=(office.now() - tried_at).isoformat())
-    await office.hand_in(case, "callback", outcome="unreachable")
+    assert (await office.hand_in(case, "callback", outcome="unreachable")).state == "decided"
     await office.hand_in(case, "sign_off", by="wang", approved=False)
     await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
     ofstore = await office.open(origin="store", store_handling={"reply": "已致歉"}, customer={})

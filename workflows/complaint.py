@@ -73,6 +73,7 @@ class ComplaintWorkflow(Desk):
         self.amendments: list[Amend] = []
         self.unsorted = True
         self.kinds_before: list[str] = []
+        self.taken_for: str | None = None  # where not what it was opened as
         self.first_at: dict[str, datetime] = {}  # who comes to a step again finds its clock as it was
         self.again_since: set[datetime] = set()
         self.ours_since: datetime | None = None  # where a store had answered first
@@ -191,9 +192,11 @@ class ComplaintWorkflow(Desk):
             if self.edition >= FOURTH and self.kinds_before and not (reply.is_open or self.open(AgreedReply)):
                 await self.done_as(COMPLETED)
             else:
+                self.settles()
                 await reply
                 await self.answered(AgreedReply)
                 self.file(COMPLETED)
+        self.settles()
         if self.kind != "complaint":
             await self.resume(Role.SPECIALIST, Record, self.promises.record, self.first("filed"))
             self.file("filed")
@@ -202,6 +205,12 @@ class ComplaintWorkflow(Desk):
         if not self.answers(Execution):
             self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
         return received_at
+
+    def settles(self) -> None:
+        """It is taken for what it was found to be: at once, or when the manager has agreed."""
+        if self.kind != (self.taken_for or self.case.kind):
+            self.taken_for = self.kind
+            self.note("taken_for", taken_for=self.kind)
 
     def file(self, because: str) -> NoReturn:
         """All that is owed of this kind was done: no record besides, and only somebody outside may still wait."""
@@ -213,6 +222,7 @@ class ComplaintWorkflow(Desk):
         looks before it is gone, and may have it taken for what it was (5.2 E31)."""
         verdict = await self.ask(Role.MANAGER, SignOff, self.promises.sign_off, since=self.instant)
         if verdict.approves:
+            self.settles()
             self.file(because)
         self.kind = self.kinds_before.pop() if self.kinds_before else "complaint"
 

@@ -121,6 +121,10 @@ class Complaint(Case):
         return self.store
 
     @property
+    def taken_for(self) -> str:
+        return self.kind
+
+    @property
     def about(self) -> str | None:
         return self.about_employee
 

@@ -27,6 +27,8 @@ class CaseRow(SQLModel, table=True):
     """The one it began with: not the first where it continues a case that was closed shortly before."""
     store: str | None = Field(default=None, index=True)
     region: str | None = Field(default=None, index=True)
+    taken_for: str | None = None
+    """Of which kind it is, as far as is known: not always what it was opened as (5.2 E31)."""
     about: str | None = None
     """The employee the case is about: it is never his, and where he is the manager, his superior hears."""
     opened_at: datetime

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from models.organisation import Who
 from models.people import Role
 from models.tasks import OPENING
-from models.words import say
+from models.words import choice, say
 from settings import House
 from starter.commands.terminal import (
     LANGUAGE,
@@ -150,6 +150,7 @@ def cases(
     by: As,
     q: Annotated[str | None, typer.Option(help="单号或工单号 · a business number, or a case id")] = None,
     state: Annotated[Literal["open", "archived"] | None, typer.Option()] = None,
+    kind: Annotated[str | None, typer.Option(help="现属类型 · what it is taken for now: complaint, query")] = None,
     owner: Owner = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -160,7 +161,7 @@ def cases(
     async def act(front: Front) -> tuple[Page[CaseSummary], Who]:
         actor = front.actor(by)
         page = await front.look(
-            actor, lambda views: views.cases(q=q, state=state, owner=owner, limit=limit, cursor=cursor)
+            actor, lambda views: views.cases(q=q, state=state, kind=kind, owner=owner, limit=limit, cursor=cursor)
         )
         return page, front.house.people
 
@@ -177,9 +178,15 @@ def cases(
 
 
 def title_of(case: CaseSummary | TaskView, people: Who) -> str:
-    """What a case is about, with nothing of the customer: its process and the store."""
+    """What a case is about, with nothing of the customer: its process, the kind where that says more, and the store."""
     store = people.store(case.store)
-    return " · ".join([word(case.process), *([store.name if store else case.store] if case.store else [])])
+    kind = case.kind if isinstance(case, CaseSummary) and case.kind not in (None, case.process) else None
+    parts = [
+        word(case.process),
+        kind and choice(case.process, "kind", kind, LANGUAGE),
+        store.name if store else case.store,
+    ]
+    return " · ".join(part for part in parts if part)
 
 
 def cells_of(task: TaskView, people: Who) -> list[str]:

@@ -134,7 +134,7 @@ class Sheet(Cells):
                 self._cell("category", facts.category or ""),
             ),
             self._pairs(
-                self._cell("kind", self._boxes("kind", facts.kind), 1.25),
+                self._cell("kind", self._boxes("kind", self.view.kind or facts.kind), 1.25),
                 self._cell("severity", self._boxes("severity", facts.severity)),
             ),
             *(

@@ -68,7 +68,15 @@ COLUMNS = (
     ("handler", 10, "text"),
     ("case_id", 24, "text"),
 )
-OF_CASE = (CaseRow.id, CaseRow.number, CaseRow.state, CaseRow.store, CaseRow.region, CaseRow.closed_at)
+OF_CASE = (
+    CaseRow.id,
+    CaseRow.number,
+    CaseRow.state,
+    CaseRow.taken_for,
+    CaseRow.store,
+    CaseRow.region,
+    CaseRow.closed_at,
+)
 OF_TASK = tuple(
     getattr(TaskRow, name) for name in ["case_id", "key", "form", "state", "owner", "due_at", "done_at", "done_by"]
 )
@@ -152,7 +160,7 @@ class Register:
             "form_no": row.number,
             "received_at": self._here(datetime.fromisoformat(facts["received_at"])),
             "channel": self._choice("channel", facts["channel"]),
-            "kind": self._choice("kind", facts["kind"]),
+            "kind": self._choice("kind", row.taken_for),
             "store": self._store(row),
             "region": row.region,
             "category": facts.get("category"),
@@ -289,7 +297,7 @@ class Figures:
     ) -> None:
         self._total += 1
         self._by["state"][self._say(row.state)] += 1
-        self._by["kind"][choice(COMPLAINT.name, "kind", facts["kind"], self._language)] += 1
+        self._by["kind"][choice(COMPLAINT.name, "kind", row.taken_for, self._language)] += 1
         self._by["channel"][choice(COMPLAINT.name, "channel", facts["channel"], self._language)] += 1
         self._by["store"][store or "–"] += 1
         for key, how in standing.items():
