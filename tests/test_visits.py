@@ -322,6 +322,72 @@ async def test_what_a_store_hands_in_before_it_opens_stands_and_what_one_leaves_
             assert (office.fired(plan, "plan"), office.heard(plan, "qian")) == ([], [])
 
 
+async def test_what_a_store_that_closes_within_its_month_has_not_called_is_its_successors_or_the_regions(
+    house: House, closed_office: Office
+):
+    """E55: ST02 and ST03 close on the 12th. ST01 follows ST02, nobody ST03; a sample stays with whom headquarters named."""
+    month = next_month_like(closed_office, 3)
+    closing = {"closes_on": day(month, 12)}
+    life: dict[str, Any] = {"ST01": {}, "ST02": closing | {"successor": "ST01"}, "ST03": closing}
+    with_stores(house, *(Store(code=code, name=code, region="east", **more) for code, more in life.items()))
+    async with Office(closed_office.client, house, closed_office.env) as office:
+        await office.worker_comes()
+        visiting = Visiting(office)
+        visiting.days = frozenset({12, 15, 20})
+        await visiting.begin(at(day(shifted(month, -1), 20)))
+        await visiting.until(at(day(shifted(month, -1), 25), "10:00"))
+        lines = [line(day(month, nth), nth) for nth in (9, 11, 15, 16)]
+        sample = line(day(month, 15), 5, caller="chen")
+        for store, theirs in (("ST02", [*lines, sample]), ("ST03", [line(day(month, 15), 6)]), ("ST01", None)):
+            assert (await visiting.deliver(month, store, theirs)).status_code in TAKEN
+        plan, of_nobody = visiting.plan(month, "ST02"), visiting.plan(month, "ST03")
+        by_day = {one["line"]["name"]: one["visit"] for one in await lines_of(visiting, month, store="ST02")}
+        await visiting.until(at(day(month, 9), "10:00"))
+        reached = {"outcome": "satisfied", "satisfaction": 5}
+        assert (await visiting.post(f"{by_day['顾客9']}/call", by="oa-st02", **reached)).status_code == 200
+        await office.open(by="lin", store="ST02", customer={"phone": lines[3]["phone"]})
+        await visiting.post(f"{by_day['顾客16']}/hold", by="oa-st02")
+        assert (await visiting.get("/lists", by="oa-st01", month=month))["items"] == []
+        await visiting.until(at(day(month, 12), "10:00"))
+        found = await lines_of(visiting, month, store="ST01")
+        moved = {one["line"]["name"]: (one["caller"], one["state"], one["due_on"]) for one in found}
+        assert moved == {
+            "顾客11": ("oa-st01", "planned", day(month, 12).isoformat()),
+            "顾客15": ("oa-st01", "planned", day(month, 15).isoformat()),
+            "顾客16": ("oa-st01", "held", day(month, 16).isoformat()),
+        }
+        assert {one["caller"] for one in await lines_of(visiting, month, store="ST02", state="planned")} == {"chen"}
+        assert [one["caller"] for one in await lines_of(visiting, month, store="ST03")] == ["lin"]
+        lists = (await visiting.get("/lists", by="oa-st01", month=month))["items"]
+        assert [(one["store"], one["day"], one["left"]) for one in lists] == [
+            ("ST01", day(month, 12).isoformat(), 1),
+            ("ST01", day(month, 15).isoformat(), 1),
+        ]
+        assert {office.tasks(plan)[one["task"]].owner for one in lists} == {"oa-st01"}
+        before = office.heard(plan, "oa-st02")
+        said = {"outcome": "dissatisfied", "satisfaction": 1, "complaint": "掉扣子"}
+        called = await visiting.post(f"{by_day['顾客11']}/call", by="oa-st01", **said)
+        assert office.case(called.json()["complaint"]).store == "ST01", called.text
+        gone = await visiting.post(f"{by_day['顾客15']}/call", by="oa-st02", **reached)
+        assert gone.status_code == 404, "it is not theirs any more"
+        await visiting.until(at(day(month, 16), "10:00"))
+        assert office.heard(plan, "oa-st02") == before, "who is no more is told of nothing that is late"
+        [of_12, of_15] = [one["task"] for one in lists]
+        assert office.heard(plan, "oa-st01") == [f"task/{of_12}", f"task/{of_15}", f"breached/{of_15}"]
+        assert office.heard(of_nobody, "lin")[-1] == "breached/calls-2"
+        put_off = await visiting.post(f"{by_day['顾客15']}/put-off", by="oa-st01", day=day(month, 18).isoformat())
+        assert [one["by"] for one in put_off.json()["moves"]] == ["oa-st01"], put_off.text
+        figures = (await visiting.get(f"/months/{month}/report"))["figures"]
+        counted = {one["name"]: [one["counts"][what] for what in ("planned", "done", "held")] for one in figures}
+        assert counted == {
+            "ST01": [3, 1, 1],
+            "ST02": [2, 1, 0],
+            "ST03": [1, 0, 0],
+            "east": [6, 2, 1],
+            "": [6, 2, 1],
+        }
+
+
 @pytest.mark.parametrize(("month", "earlier"), [("2027-01", 1), ("2027-02", 0)])
 def test_where_a_setting_says_so_a_reminder_on_a_day_off_comes_on_the_last_working_day_before(
     tmp_path: Path, month: str, earlier: int

@@ -17,7 +17,7 @@ from activities.ledger import locked
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, Customer, Goods, Reached
 from models.forms import LEDGER, Code, FieldError, Private, Text
-from models.people import Person
+from models.people import Person, Role
 from models.tables import CaseRow, VisitCallRow, VisitRow
 from models.visits import VISIT_PLAN
 from models.visits.facts import Method, PlannedVisit
@@ -152,7 +152,7 @@ class Calls:
         row.list_nth = lists.of(row.caller, sent.day)
         self._session.flush()
         form = Progress(lists=lists.open(), visit=row.id, day=sent.day, reason=sent.reason)
-        self._submissions.add_in(self._session, VISIT_PLAN, case.id, form, self._by)
+        self._submissions.add_in(self._session, VISIT_PLAN, case.id, form, self._for(case))
         return Called(row.id, None, (case.id,))
 
     # What stands against it
@@ -270,8 +270,12 @@ class Calls:
         """Let the case know where other lists are open now."""
         if not lists.changed:
             return ()
-        self._submissions.add_in(self._session, VISIT_PLAN, case.id, Progress(lists=lists.open()), self._by)
+        self._submissions.add_in(self._session, VISIT_PLAN, case.id, Progress(lists=lists.open()), self._for(case))
         return (case.id,)
+
+    def _for(self, plan: CaseRow) -> Person:
+        """Whoever calls the lines of a store that has closed speaks for it in its plan."""
+        return self._by.model_copy(update={"store": plan.store}) if self._by.role is Role.STORE else self._by
 
 
 def number_of(visit: str) -> Code:

@@ -33,7 +33,7 @@ class Lists:
                 return nth
         numbered = select(func.max(VisitListRow.nth)).where(VisitListRow.case_id == self._case)
         nth = (self._session.exec(numbered).one() or 0) + 1
-        self._session.add(VisitListRow(case_id=self._case, nth=nth, caller=caller, role=self._role(caller), day=day))
+        self._session.add(VisitListRow(case_id=self._case, nth=nth, caller=caller, role=self.role_of(caller), day=day))
         self._session.flush()
         self._live.add(nth)
         return nth
@@ -57,7 +57,7 @@ class Lists:
         query = select(VisitRow.list_nth).where(VisitRow.case_id == self._case, VisitRow.state == "planned").distinct()
         return sorted(self._session.exec(query))
 
-    def _role(self, caller: str) -> Role:
+    def role_of(self, caller: str) -> Role:
         """Who owes it: somebody of headquarters, or else the store."""
         person = self._house.people.person(caller)
         return person.role if person and person.role in AT_HEADQUARTERS else Role.STORE

@@ -2,6 +2,7 @@
 
 From the 20th to the 28th, every day: a store that is entered late gets its plan, and of one that closes none is expected
 any more (5.3 E55). The lines of the day whose customers have an open complaint are held back, until it is closed (E59).
+What a store that has closed leaves uncalled is somebody else's (`successors.py`).
 """
 
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ from models.visits.months import counting_day, month_begins, month_of, shifted
 from models.visits.terms import VisitMonthPromises, VisitPlanPromises
 from settings import House
 from starter.submissions import Submissions
-from starter.visits import days, whom
+from starter.visits import days, successors, whom
 from starter.visits.lists import Lists
 from starter.visits.submitted import delivered_in, ending, is_over
 from starter.visits.submitted import plans_of as plans_in
@@ -103,13 +104,16 @@ def _earlier(house: House, promise: Promise, anchor: datetime) -> int:
 
 
 def begin_day(house: House, period: Period) -> None:
-    """Plans that are expected no more end; lines that an open complaint forbids are held back, and given back once it is closed.
+    """Plans that are expected no more end; what a closed store leaves uncalled is handed on; lines that an open complaint
+    forbids are held back, and given back once it is closed.
 
     Done again, it changes nothing.
     """
     submissions = Submissions(house.database, house.keys, house.people, lambda: period.at, house.settings.policy)
     for case in _expected_no_more(house, period):
         _end(house, submissions, case, period.at)
+    for case in successors.left_behind(house, period.first_day):
+        successors.hand_on(house, submissions, case, period)
     for case in _with_lines_to_begin(house, period.first_day):
         _begin_lists(house, submissions, case, period.first_day)
 

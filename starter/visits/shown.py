@@ -11,7 +11,16 @@ from activities.ledger import unsealed
 from models.complaint.facts import Customer
 from models.forms import Code, FieldError
 from models.people import Person, Role
-from models.tables import MemberRow, PlanVersionRow, SubmissionRow, TaskRow, VisitCallRow, VisitListRow, VisitRow
+from models.tables import (
+    CaseRow,
+    MemberRow,
+    PlanVersionRow,
+    SubmissionRow,
+    TaskRow,
+    VisitCallRow,
+    VisitListRow,
+    VisitRow,
+)
 from models.visits.facts import Purpose
 from models.visits.months import Month
 from models.words import Language, say
@@ -274,8 +283,7 @@ class VisitViews(Views):
     def lists(self, wanted: ListQuery, language: Language = "zh") -> Lists:
         """Callers' lists, the soonest first."""
         of_case = (TaskRow.case_id == VisitListRow.case_id) & (TaskRow.key == _task())
-        store = select(func.min(VisitRow.store)).where(VisitRow.case_id == VisitListRow.case_id).scalar_subquery()
-        region = select(func.min(VisitRow.region)).where(VisitRow.case_id == VisitListRow.case_id).scalar_subquery()
+        store, region = _of_list(VisitRow.store, CaseRow.store), _of_list(VisitRow.region, CaseRow.region)
         query: Any = select(VisitListRow, TaskRow, store).join(TaskRow, of_case, isouter=True)
         query = query.order_by(col(VisitListRow.day), col(VisitListRow.case_id), col(VisitListRow.nth))
         match self._reader.role:
@@ -412,6 +420,14 @@ def _theirs(reader: Person) -> Any:
         case Role.SUPERVISOR:
             return col(VisitRow.region).in_(reader.regions)
     return col(VisitRow.id).is_not(None)
+
+
+def _of_list(of_lines: Any, of_case: Any) -> Any:
+    """Whose a list is: of who calls its lines; where none is left on it, of the plan."""
+    on_it = (VisitRow.case_id == VisitListRow.case_id) & (VisitRow.list_nth == VisitListRow.nth)
+    called: Any = select(func.min(of_lines)).where(on_it)
+    planned: Any = select(of_case).where(CaseRow.id == VisitListRow.case_id)
+    return func.coalesce(called.scalar_subquery(), planned.scalar_subquery())
 
 
 def _task() -> Any:
