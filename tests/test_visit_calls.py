@@ -164,6 +164,55 @@ async def test_the_morning_after_the_complaint_is_closed_gives_the_line_back_to_
     )
 
 
+@pytest.mark.parametrize("kind", ["praise", "query", "suggestion"])
+async def test_who_praises_or_asks_is_called_all_the_same_until_his_case_is_found_to_be_a_complaint(
+    visiting: Visiting, kind: str
+):
+    """5.2 E31: what counts is what it is taken for now, and not what it was opened as."""
+    office = visiting.office
+    month = await planned(visiting, {})
+    [first] = await lines_of(visiting, month)
+    case = await office.open(kind=kind, customer={"phone": first["line"]["phone"]})
+    assert [one["flags"] for one in await lines_of(visiting, month)] == [[]]
+    visiting.days = frozenset({10, 11, 12})
+    await visiting.until(at(day(month, 10), "08:00"))
+    assert [one["state"] for one in await lines_of(visiting, month)] == ["planned"]
+    assert (await visiting.post(f"{first['visit']}/hold", by="oa-sh01")).json()["code"] == "nothing_holds_it"
+    await office.hand_in(case, "reclassify", kind="complaint", reason="是投诉")
+    refused = await visiting.post(f"{first['visit']}/call", by="oa-sh01", outcome="satisfied", satisfaction=5)
+    assert (refused.status_code, refused.json()["code"]) == (409, "visit_held_back")
+    await visiting.until(at(day(month, 11), "08:00"))
+    held = await lines_of(visiting, month, state="held")
+    assert [(one["visit"], one["held_for"]) for one in held] == [(first["visit"], case)]
+    await office.hand_in(case, "reclassify", kind="junk", reason="像广告")
+    assert (await visiting.get(f"/{first['visit']}"))["flags"] == ["open_complaint"], "the manager has not agreed"
+    await office.hand_in(case, "sign_off", by="wang", approved=False)
+    assert (await visiting.get(f"/{first['visit']}"))["flags"] == ["open_complaint"], "nor has he now"
+    await office.hand_in(case, "reclassify", kind=kind, reason="看错了")
+    await visiting.until(at(day(month, 12), "08:00"))
+    free = await visiting.get(f"/{first['visit']}")
+    assert (free["state"], free["due_on"], free["flags"]) == ("planned", day(month, 12).isoformat(), [])
+    done = await visiting.post(f"{first['visit']}/call", by="oa-sh01", outcome="satisfied", satisfaction=5)
+    assert done.json()["state"] == "done"
+
+
+async def test_a_complaint_that_the_manager_does_not_let_go_as_a_query_holds_the_call_back(visiting: Visiting):
+    """5.2 E31: it had its reply, and is found to be a query; until he agrees it is what it was, and afterwards, too, where he does not."""
+    office = visiting.office
+    month = await planned(visiting, {})
+    [first] = await lines_of(visiting, month)
+    case, flags = await office.open(customer={"phone": first["line"]["phone"]}), []
+    for form, fields in (
+        ("reply", {"content": "已致歉"}),
+        ("reclassify", {"kind": "query", "reason": "只是询问"}),
+        ("sign_off", {"by": "wang", "approved": False}),
+        ("reclassify", {"kind": "suggestion", "reason": "是建议"}),
+    ):
+        assert (await office.hand_in(case, form, **fields)).state == "decided"
+        flags.append((await visiting.get(f"/{first['visit']}"))["flags"])
+    assert flags == [["open_complaint"]] * 3 + [[]]
+
+
 async def test_a_complaint_of_the_very_day_holds_the_line_back_before_the_director_hears(visiting: Visiting):
     """The morning saw no complaint: the list may be late at the day's end, and the next morning it is nobody's fault."""
     office = visiting.office

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from sqlmodel import col, select
+from sqlmodel import col, not_, select
 
 from activities.database import once_more
 from activities.ledger import locked
@@ -147,10 +147,10 @@ def _end(house: House, submissions: Submissions, case: str, at: datetime) -> Non
 
 
 def _with_lines_to_begin(house: House, day: date) -> list[str]:
-    """Open plans with lines of a day, or overdue by then, or with lines of its month whose complaint is closed."""
-    closed = select(CaseRow.id).where(CaseRow.state != "open")
+    """Open plans with lines of a day, or overdue by then, or with lines of its month whose complaint is closed, or is none."""
+    over = select(CaseRow.id).where(not_(whom.is_open_complaint()))
     of_day = (col(VisitRow.due_on) <= day) & (col(VisitRow.state) == "planned")
-    free = (col(VisitRow.month) == month_of(day)) & (col(VisitRow.state) == "held") & col(VisitRow.held_for).in_(closed)
+    free = (col(VisitRow.month) == month_of(day)) & (col(VisitRow.state) == "held") & col(VisitRow.held_for).in_(over)
     with house.database.reading() as session:
         query = select(VisitRow.case_id).where(of_day | free).distinct()
         query = query.join(CaseRow, col(CaseRow.id) == col(VisitRow.case_id)).where(CaseRow.state == "open")

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, and_, col, func, select
 
 from activities.keys import COLUMN, KeyRing
 from activities.members import found, whole
@@ -133,8 +133,13 @@ def open_complaint(session: Session, keys: KeyRing, line: PlannedVisit) -> str |
     if not values:
         return None
     query = select(CaseRow.id).join(CustomerRow, col(CustomerRow.case_id) == col(CaseRow.id))
-    query = query.where(CaseRow.process == COMPLAINT.name, CaseRow.state == "open", col(CustomerRow.value).in_(values))
+    query = query.where(is_open_complaint(), col(CustomerRow.value).in_(values))
     return session.exec(query.order_by(col(CaseRow.opened_at)).limit(1)).first()
+
+
+def is_open_complaint() -> Any:
+    """A condition on cases: open, and taken for a complaint now, whatever it was opened as (5.2 E31)."""
+    return and_(CaseRow.process == COMPLAINT.name, CaseRow.taken_for == "complaint", CaseRow.state == "open")
 
 
 def churned_before(today: date, zone: ZoneInfo) -> datetime:
