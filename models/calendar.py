@@ -35,15 +35,27 @@ class Period:
 
 @dataclass(frozen=True)
 class Daily:
-    """Every day at an hour of the wall clock. A day's period is that day."""
+    """Every day at an hour of the wall clock. A day's period is that day.
+
+    `ahead_from` is the day of a month from which the next month's cases open: a month is a name of that day, too.
+    """
 
     at: str = "00:00"
+    ahead_from: int | None = None
 
     def __post_init__(self) -> None:
         time.fromisoformat(self.at)
 
+    @property
+    def like(self) -> tuple[str, ...]:
+        """How a period may be written, the first way the one for people."""
+        return ("2026-12", "2026-11-20") if self.ahead_from else ("2026-12-01",)
+
     def period(self, name: str, zone: str) -> Period:
-        """ValueError where it is no day."""
+        """ValueError where it is no day, nor a month that has one."""
+        if self.ahead_from and len(name) == len("2026-12"):
+            before = date.fromisoformat(f"{name}-01") - timedelta(days=1)
+            return self._of(before.replace(day=self.ahead_from), zone)
         if len(name) != len("2026-12-01"):
             raise ValueError(name)
         return self._of(date.fromisoformat(name), zone)
@@ -71,6 +83,11 @@ class Monthly:
         time.fromisoformat(self.at)
         if not 1 <= self.day <= LAST_SURE_DAY:
             raise ValueError(f"day {self.day}: some months end before it; what opens monthly opens by the 28th")
+
+    @property
+    def like(self) -> tuple[str, ...]:
+        """How a period may be written."""
+        return ("2026-12",)
 
     def period(self, name: str, zone: str) -> Period:
         """ValueError where it is no month."""

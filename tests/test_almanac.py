@@ -62,6 +62,15 @@ def test_months_neither_drift_nor_come_twice_over_the_years():
     assert Monthly().period("2026-12", SHANGHAI).next_month == "2027-01"
 
 
+def test_what_opens_for_the_next_month_is_opened_by_the_name_of_that_month_or_of_a_day():
+    ahead = Daily(ahead_from=20)
+    assert ahead.period("2027-01", SHANGHAI) == ahead.period("2026-12-20", SHANGHAI)
+    assert ahead.period("2027-01", SHANGHAI).next_month == "2027-01"
+    for rhythm, name in ((ahead, "2027-13"), (ahead, "1月"), (Daily(), "2027-01"), (Monthly(), "2027-01-01")):
+        with pytest.raises(ValueError, match=r"."):
+            rhythm.period(name, SHANGHAI)
+
+
 def test_a_day_that_some_month_lacks_is_refused():
     with pytest.raises(ValueError, match="28th"):
         Monthly(day=30)
@@ -91,7 +100,7 @@ COUNT = Process(
 )
 
 
-def counts(house: House, period: Period) -> list[Case]:
+def counts(house: House, period: Period, _now: datetime) -> list[Case]:
     """Of the stores of the directory, the unknown one is refused."""
     codes = [store.code for store in house.people.stores] * SCALE
     return [
@@ -180,6 +189,36 @@ def test_two_months_down_are_two_months_opened(desk: Office):
     assert [finding.about for finding in keeper.round()] == ["loan/2027-01", "loan/2027-02"]
 
 
+def test_a_period_of_the_past_that_a_hand_opens_makes_no_other_one_missed(desk: Office):
+    """Nor does the one in which the calendar was installed, opened by hand afterwards; what comes later is missed as ever."""
+    almanac = almanac_of(desk)
+    keeper = Keeper(almanac, desk.house.database, desk.house.people, desk.now)
+    desk.clock_stands_at(at("2026-11-23 10:00"))
+    keeper.round()
+    desk.clock_stands_at(at("2026-11-24 10:00"))
+    for month in ("2026-08", "2026-11"):
+        almanac.open("loan", Monthly().period(month, SHANGHAI), "wang")
+    assert (keeper.round(), almanac.entries()[0].missed) == ([], [])
+    assert opened(desk) == {"2026-08": CASES, "2026-11": CASES}
+    desk.clock_stands_at(at("2027-01-02 10:00"))
+    assert [finding.about for finding in keeper.round()] == ["loan/2026-12", "loan/2027-01"]
+
+
+def test_what_a_hand_opens_while_the_watch_is_busy_with_another_month_was_not_missed(desk: Office):
+    def while_a_hand_opens_february(house: House, period: Period, now: datetime) -> list[Case]:
+        if period.name == "2027-01":
+            almanac.open("loan", Monthly().period("2027-02", SHANGHAI), "wang")
+        return counts(house, period, now)
+
+    almanac = Almanac(desk.house, desk.submissions, desk.now, {"loan": COUNT}, {"loan": while_a_hand_opens_february})
+    keeper = Keeper(almanac, desk.house.database, desk.house.people, desk.now)
+    desk.clock_stands_at(at("2026-12-15 10:00"))
+    keeper.round()
+    desk.clock_stands_at(at("2027-02-02 09:00"))
+    assert [finding.about for finding in keeper.round()] == ["loan/2027-01"]
+    assert [by for _, by, _ in periods(desk)] == ["installed", "watch", "wang"]
+
+
 class Killed(BaseException):
     """As kill -9: nothing gets to clean up."""
 
@@ -211,8 +250,8 @@ def test_several_at_once_open_each_case_once(desk: Office):
 
 
 def test_what_the_door_refuses_holds_up_none_of_the_others(desk: Office):
-    def with_a_stranger(house: House, period: Period) -> list[Case]:
-        return [Count(count_no="x", store="NOBODY", begins_at=period.at), *counts(house, period)]
+    def with_a_stranger(house: House, period: Period, now: datetime) -> list[Case]:
+        return [Count(count_no="x", store="NOBODY", begins_at=period.at), *counts(house, period, now)]
 
     desk.clock_stands_at(at("2026-12-01 00:00"))
     almanac = Almanac(desk.house, desk.submissions, desk.now, {"loan": COUNT}, {"loan": with_a_stranger})
@@ -238,7 +277,7 @@ async def test_a_schedule_opens_each_of_24_months_once_whatever_month_it_is(real
     """A backfill is what the engine does after an outage: it starts what the calendar meant, in the calendar's zone."""
     office = real_office
     almanac = almanac_of(office)
-    one = {"loan": lambda house, period: counts(house, period)[:1]}
+    one = {"loan": lambda house, period, now: counts(house, period, now)[:1]}
     almanac = Almanac(office.house, office.submissions, office.now, {"loan": COUNT}, one)
     await schedules.make(office.client, almanac, office.task_queue)
     await schedules.make(office.client, almanac, office.task_queue)

@@ -1,5 +1,6 @@
 """The calls of planned visits (handbook 3.3 F10, 5.3 E59): outcomes, complaints, lines held back or put off, and who may know of whom."""
 
+import asyncio
 import base64
 from typing import Any
 
@@ -14,6 +15,7 @@ from starter.reseal import reseal
 from starter.visits.calls import said_in
 from starter.visits.erasing import of_customer
 from starter.visits.whom import line_of
+from starter.watching.watchdog import Watchdog
 from tests.conftest import KEYS
 from tests.office import DAY, Office
 from tests.test_budget import weigh
@@ -162,6 +164,29 @@ async def test_the_morning_after_the_complaint_is_closed_gives_the_line_back_to_
     assert [one["visit"] for one in await lines_of(visiting, month, state="held")] == [third["visit"]], (
         "his month is over"
     )
+
+
+async def test_a_morning_that_a_hand_opens_days_later_gives_the_line_back_for_that_day_and_nobody_is_late(
+    visiting: Visiting,
+):
+    """Nor does the watchdog find anything that waits since the morning that was missed."""
+    office = visiting.office
+    month = await planned(visiting, {})
+    plan, [first] = visiting.plan(month, "SH01"), await lines_of(visiting, month)
+    case = await office.open(customer={"phone": first["line"]["phone"]})
+    await visiting.post(f"{first['visit']}/hold", by="oa-sh01")
+    await office.walk(case)
+    visiting.calendar_is_kept = False
+    await visiting.until(at(day(month, 14), "10:00"))
+    almanac = office.front.almanac
+    missed = almanac.rhythm("visit_plan").period(day(month, 11).isoformat(), almanac.zone)
+    await asyncio.to_thread(almanac.open, "visit_plan", missed, "wang")
+    watchdog = Watchdog(office.house.database, office.house.people, office.now)
+    assert [finding.kind for finding in watchdog.round() if finding.case == plan] == []
+    await visiting.delivered()
+    free = await visiting.get(f"/{first['visit']}")
+    assert (free["state"], free["due_on"]) == ("planned", day(month, 14).isoformat())
+    assert office.heard(plan, "wang") == []
 
 
 @pytest.mark.parametrize("kind", ["praise", "query", "suggestion"])

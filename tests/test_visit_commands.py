@@ -123,6 +123,25 @@ async def test_a_nil_return_and_who_is_missing(visiting: Visiting):
     assert (both.exit_code, "nil" in str(both.exception)) == (1, True)
 
 
+async def test_a_month_is_opened_by_hand_by_its_name_and_the_watch_misses_no_other_day_of_it(
+    visiting: Visiting, house: House
+):
+    """Of before there was a calendar: one day of it opens all its plans."""
+    office, month = visiting.office, shifted(next_month(visiting.office), -1)
+    front = office.front
+    assert front.keeper.round() == []
+    for process, cases in (("visit_plan", len(house.people.stores)), ("visit_month", 1)):
+        taken = await kefu("calendar", process, "--open", month, "--as", "wang")
+        assert f"本期共 {cases} 个工单" in taken.output, taken.exception
+    assert [row.number for row in visiting.cases("visit_month", month)] == [month]
+    assert front.keeper.round() == []
+    for word in ("2026-13", "12月"):
+        refused = await kefu("calendar", "visit_month", "--open", word, "--as", "wang")
+        assert str(refused.exception) == f"“{word}”不能补开：这里写作 2026-12 / 2026-11-20。"
+    refused = await kefu("calendar", "expiry", "--open", "2026-12-01", "--as", "wang")
+    assert str(refused.exception) == "“2026-12-01”不能补开：这里写作 2026-12。"
+
+
 async def test_churned_members_are_listed_a_part_at_a_time(visiting: Visiting, house: House):
     for n in range(2):
         add_member(house, f"100{n}", bought_at=visiting.office.now() - (120 + n) * DAY)

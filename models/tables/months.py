@@ -18,6 +18,7 @@ class PeriodRow(SQLModel, table=True):
     at: datetime
     """When it was to be opened."""
     opened_at: datetime
+    """Of the first of a process, when the calendar was installed, whoever opened it since."""
     by: str
     """`calendar`, `watch`, or the person who opened it by hand; `installed` where it had begun before there was a calendar."""
     cases: int

@@ -14,6 +14,9 @@ from models.visits.forms import (
 )
 from models.visits.terms import VisitMonthPromises, VisitPlanPromises
 
+FIRST_DAY = 20
+"""Of a month: from when stores are asked for the next one's plan."""
+
 VISIT_PLAN = Process(
     name="visit_plan",
     case=VisitPlan,
@@ -21,7 +24,7 @@ VISIT_PLAN = Process(
     promises=VisitPlanPromises,
     forms=(),
     sent=(Deliver, Progress, StoreClosed, CloseMonth),
-    opens=Daily(),
+    opens=Daily(ahead_from=FIRST_DAY),
 )
 """One for every store and month. What comes to it comes through the doors of the visits, which write the lines with it."""
 
@@ -32,6 +35,6 @@ VISIT_MONTH = Process(
     promises=VisitMonthPromises,
     forms=(),
     sent=(Consolidate, Appended, HandReport),
-    opens=Daily(),
+    opens=Daily(ahead_from=FIRST_DAY),
 )
 """One for every month: the stores' plans in one, and how it went."""

@@ -111,15 +111,22 @@ class Almanac:
     def missed(self, until: datetime) -> list[tuple[str, Period]]:
         """Periods since it was installed that were to open by an instant and did not, the oldest first."""
         with self._database.reading() as session:
-            rows = session.exec(select(PeriodRow.process, PeriodRow.period, PeriodRow.at)).all()
-        opened = {(process, period) for process, period, _ in rows}
+            rows = session.exec(select(PeriodRow).order_by(col(PeriodRow.opened_at), col(PeriodRow.at).desc())).all()
+        opened = {(row.process, row.period) for row in rows}
+        installed: dict[str, datetime] = {}
+        for row in rows:
+            installed.setdefault(row.process, row.at)
         found: list[tuple[str, Period]] = []
         for process in self.processes:
-            began = min((at for of, _, at in rows if of == process), default=until)
-            since = max(began, until - FURTHEST_BACK)
+            since = max(installed.get(process, until), until - FURTHEST_BACK)
             periods = between(self.rhythm(process), since, until, self.zone)
             found += [(process, period) for period in periods if (process, period.name) not in opened]
         return sorted(found, key=lambda each: (each[1].at, each[0]))
+
+    def is_opened(self, process: str, period: Period) -> bool:
+        """Whether somebody has meanwhile."""
+        with self._database.reading() as session:
+            return session.get(PeriodRow, (process, period.name)) is not None
 
     def entries(self, shown: int = 3) -> list[Entry]:
         """What opens when, by process."""
@@ -150,7 +157,7 @@ class Almanac:
         self.begin()
         known = self.processes[process]
         cases = new = refused = 0
-        for some in _batched(self._openings[process](self._house, period), AT_ONCE):
+        for some in _batched(self._openings[process](self._house, period, self._clock()), AT_ONCE):
             added, not_taken = self._open_some(known, some)
             cases, new, refused = cases + len(some) - not_taken, new + added, refused + not_taken
             alive()
@@ -190,7 +197,7 @@ class Almanac:
             if row is None:
                 row = PeriodRow(process=process, period=period.name, at=period.at, opened_at=now, by=by, cases=cases)
             elif row.by == INSTALLED:
-                row.opened_at, row.by = now, by
+                row.by = by
             row.cases, row.refused = cases, refused
             session.add(row)
 

@@ -35,6 +35,8 @@ class Keeper:
         now = self._clock()
         findings = []
         for process, period in self._almanac.missed(now - GRACE):
+            if self._almanac.is_opened(process, period):
+                continue
             self._almanac.open(process, period, "watch")
             about = f"{process}/{period.name}"
             findings.append(Finding(MISSED, about, period.at, repaired=True, data={"period": period.name}))

@@ -28,7 +28,7 @@ def calendar(
     ] = None,
     data: Data = None,
 ) -> None:
-    """日程 · what opens by itself, and when: kefu calendar; by hand: kefu calendar PROCESS --open 2026-12"""
+    """日程 · what opens by itself, and when: kefu calendar; by hand: kefu calendar visit_plan --open 2026-12"""
 
     async def act(front: Front) -> Any:
         actor = front.actor(by)
@@ -39,7 +39,7 @@ def calendar(
             try:
                 wanted = rhythm.period(period, front.almanac.zone)
             except ValueError as error:
-                raise NotFound("no_period", period=period) from error
+                raise NotFound("no_period", period=period, like=" / ".join(rhythm.like)) from error
             if wanted.at > front.now():
                 raise Conflict("period_ahead", period=period)
             return await _in_thread(front, process, wanted, by), front.house

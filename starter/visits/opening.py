@@ -19,7 +19,7 @@ from models.forms import Case
 from models.people import CALENDAR, Store
 from models.promises import Promise
 from models.tables import CaseRow, VisitRow
-from models.visits import VISIT_MONTH, VISIT_PLAN
+from models.visits import FIRST_DAY, VISIT_MONTH, VISIT_PLAN
 from models.visits.facts import VisitMonth, VisitPlan
 from models.visits.forms import Progress, StoreClosed
 from models.visits.months import counting_day, month_begins, month_of, shifted
@@ -31,14 +31,14 @@ from starter.visits.lists import Lists
 from starter.visits.submitted import delivered_in, ending, is_over
 from starter.visits.submitted import plans_of as plans_in
 
-FIRST_DAY, DUE_DAY = 20, 28
-"""Of a month: from when stores are asked for the next one's plan, and which stores are (5.3 E55)."""
+DUE_DAY = 28
+"""Of a month: which stores are asked for the next one's plan (5.3 E55)."""
 AT_ONCE = 50
 
 
-def plans_of(house: House, period: Period) -> Iterable[Case]:
+def plans_of(house: House, period: Period, now: datetime) -> Iterable[Case]:
     """The plans to be opened on a day; before that, what else begins with the day."""
-    begin_day(house, period)
+    begin_day(house, period, now)
     if not FIRST_DAY <= period.first_day.day <= DUE_DAY:
         return []
     earlier = reminded_earlier(house, period.next_month)
@@ -49,7 +49,7 @@ def plans_of(house: House, period: Period) -> Iterable[Case]:
     ]
 
 
-def months_of(house: House, period: Period) -> Iterable[Case]:
+def months_of(house: House, period: Period, _now: datetime) -> Iterable[Case]:
     """The month to be opened on a day."""
     if not FIRST_DAY <= period.first_day.day <= DUE_DAY:
         return []
@@ -103,19 +103,20 @@ def _earlier(house: House, promise: Promise, anchor: datetime) -> int:
     return (literal - moved).days
 
 
-def begin_day(house: House, period: Period) -> None:
+def begin_day(house: House, period: Period, now: datetime) -> None:
     """Plans that are expected no more end; what a closed store leaves uncalled is handed on; lines that an open complaint
     forbids are held back, and given back once it is closed.
 
-    Done again, it changes nothing.
+    Done again, it changes nothing. Done late, it is done as of today: no line is given to anybody for a day that has passed.
     """
-    submissions = Submissions(house.database, house.keys, house.people, lambda: period.at, house.settings.policy)
+    submissions = Submissions(house.database, house.keys, house.people, lambda: now, house.settings.policy)
+    today = max(period.first_day, now.astimezone(house.calendar).date())
     for case in _expected_no_more(house, period):
-        _end(house, submissions, case, period.at)
-    for case in successors.left_behind(house, period.first_day):
-        successors.hand_on(house, submissions, case, period)
-    for case in _with_lines_to_begin(house, period.first_day):
-        _begin_lists(house, submissions, case, period.first_day)
+        _end(house, submissions, case, now)
+    for case in successors.left_behind(house, today):
+        successors.hand_on(house, submissions, case, today, now)
+    for case in _with_lines_to_begin(house, today):
+        _begin_lists(house, submissions, case, today)
 
 
 def _expected_no_more(house: House, period: Period) -> list[str]:

@@ -11,7 +11,6 @@ from sqlmodel import Session, col, select
 
 from activities.database import once_more
 from activities.ledger import locked
-from models.calendar import Period
 from models.organisation import Wanted, Who
 from models.people import CALENDAR, Role, Store
 from models.tables import CaseRow, VisitRow
@@ -42,9 +41,9 @@ def left_behind(house: House, day: date) -> list[str]:
 
 
 @once_more
-def hand_on(house: House, submissions: Submissions, case: str, period: Period) -> None:
+def hand_on(house: House, submissions: Submissions, case: str, day: date, at: datetime) -> None:
     """Give a closed store's lines to who calls them now, none for a day that has passed. Who calls from headquarters goes on."""
-    day, people = period.first_day, house.people
+    people = house.people
     with house.database.writing() as session:
         plan = locked(session, case)
         if is_over(session, plan):
@@ -53,7 +52,7 @@ def hand_on(house: House, submissions: Submissions, case: str, period: Period) -
         for row in _rows(session, people, case, day):
             if lists.role_of(row.caller) is not Role.STORE:
                 continue
-            heir = heir_of(people, plan, row, day, period.at)
+            heir = heir_of(people, plan, row, day, at)
             row.caller, row.store, row.region = heir.caller, heir.store, heir.region
             if row.state == "planned":
                 row.due_on = max(row.due_on, day)
