@@ -29,6 +29,7 @@ from settings import House, Settings
 from starter.machine.server import EmbeddedServer, find_binary
 from tests import postgres as real
 from tests.office import Office
+from tests.visiting import STORES, Visiting, at_work
 
 KEYS = "test:" + base64.b64encode(b"stories are told in the open".ljust(32)).decode()
 """A key everybody may know: recorded histories are read with it."""
@@ -154,6 +155,13 @@ async def office(closed_office: Office) -> Office:
     """The department at work."""
     await closed_office.worker_comes()
     return closed_office
+
+
+@pytest.fixture
+async def visiting(closed_office: Office) -> AsyncIterator[Visiting]:
+    """The department at work on a month's visits, with three stores."""
+    async with at_work(closed_office, *STORES) as visiting:
+        yield visiting
 
 
 def pytest_collection_finish() -> None:

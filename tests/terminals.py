@@ -9,9 +9,9 @@ from starter.commands import terminal
 from tests.conftest import KEYS
 
 
-def wide_and_chinese(house: House, monkeypatch: pytest.MonkeyPatch, commands: ModuleType) -> None:
+def wide_and_chinese(house: House, monkeypatch: pytest.MonkeyPatch, *commands: ModuleType) -> None:
     """A wide terminal of a Chinese reader, in a house whose engine is not there."""
-    for module in (terminal, commands):
+    for module in (terminal, *commands):
         monkeypatch.setattr(module, "LANGUAGE", "zh")
     monkeypatch.setattr(terminal.out, "width", 200)
     monkeypatch.setattr(terminal, "configure_logs", lambda: None)

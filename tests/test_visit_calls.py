@@ -17,10 +17,9 @@ from starter.visits.erasing import of_customer
 from starter.visits.whom import line_of
 from starter.watching.watchdog import Watchdog
 from tests.conftest import KEYS
-from tests.office import DAY, Office
+from tests.office import DAY
 from tests.test_budget import weigh
 from tests.visiting import (
-    STORES,
     TAKEN,
     Visiting,
     add_member,
@@ -32,21 +31,9 @@ from tests.visiting import (
     planned,
     visits,
     whole_of,
-    with_stores,
 )
 
 NEW = "new:" + base64.b64encode(b"n" * 32).decode()
-
-
-@pytest.fixture
-def house(house: House) -> House:
-    with_stores(house, *STORES)
-    return house
-
-
-@pytest.fixture
-async def visiting(office: Office) -> Visiting:
-    return Visiting(office)
 
 
 async def test_a_callers_list_is_his_own_task_and_nobody_elses_of_the_region(visiting: Visiting):

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import openpyxl
 import pytest
@@ -12,23 +11,16 @@ from typer.testing import CliRunner, Result
 from models.visits.months import month_of, shifted
 from settings import House
 from starter.__main__ import app
-from starter.commands import terminal, visits, work
-from tests.conftest import KEYS
+from starter.commands import visits, work
 from tests.office import DAY, Office
-from tests.visiting import ZONE, Visiting, add_member, at, day, line
+from tests.terminals import wide_and_chinese
+from tests.visiting import TAKEN, ZONE, Visiting, add_member, at, day, line, lines_of
 
 
 @pytest.fixture(autouse=True)
 def _a_wide_terminal_of_a_chinese_reader(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (terminal, visits, work):
-        monkeypatch.setattr(module, "LANGUAGE", "zh")
-    monkeypatch.setattr(terminal.out, "width", 200)
-    monkeypatch.setattr(terminal, "configure_logs", lambda: None)
-    monkeypatch.setenv("KEFU_DATA", str(house.settings.data))
-    monkeypatch.setenv("KEFU_KEYS", KEYS)
-    monkeypatch.setenv(
-        "TEMPORAL_ADDRESS", "127.0.0.1:1"
-    )  # nobody listens there: what is sent is carried by the office's relay
+    """What is sent is carried by the office's relay."""
+    wide_and_chinese(house, monkeypatch, visits, work)
 
 
 async def kefu(*words: str) -> Result:
@@ -38,16 +30,13 @@ async def kefu(*words: str) -> Result:
 
 @pytest.fixture
 def visiting(office: Office) -> Visiting:
+    """With the stores of the sample, as the commands have them."""
     return Visiting(office)
 
 
 def next_month(office: Office) -> str:
     """Commands go by the clock on the wall, and so do these stories: no time passes in them."""
     return shifted(month_of(office.now().astimezone(ZONE).date()), 1)
-
-
-async def lines_of(visiting: Visiting, month: str) -> list[dict[str, Any]]:
-    return (await visiting.get("", month=month))["items"]
 
 
 async def test_a_store_hands_its_plan_in_by_excel_and_a_call_of_it_becomes_a_complaint(
@@ -157,7 +146,7 @@ async def test_the_callback_file_of_one_customer_holds_nobody_else(visiting: Vis
     month = next_month(visiting.office)
     past = (visiting.office.now() - timedelta(days=9)).date().isoformat()
     lines = [line(day(month, 10), n, purchased_on=past) for n in range(3)]
-    assert (await visiting.deliver(month, "SH01", lines)).status_code in (201, 202)
+    assert (await visiting.deliver(month, "SH01", lines)).status_code in TAKEN
     found = await lines_of(visiting, month)
     for one, how in zip(found, ("satisfied", "satisfied", "partly_satisfied"), strict=True):
         await visiting.post(f"{one['visit']}/call", by="oa-sh01", outcome=how, satisfaction=5)

@@ -13,32 +13,20 @@ from models.visits.months import month_of, shifted
 from settings import House
 from starter.papers.doors import XLSX
 from starter.visits import callbacks, sheets
-from tests.office import DAY, Office
+from tests.office import DAY
 from tests.visiting import (
     STORES,
     Visiting,
     add_member,
     at,
+    book_at,
     day,
-    download,
     line,
     lines_of,
     next_month_like,
     planned,
     with_stores,
 )
-
-
-@pytest.fixture
-def house(house: House) -> House:
-    with_stores(house, *STORES)
-    return house
-
-
-@pytest.fixture
-async def visiting(office: Office) -> Visiting:
-    return Visiting(office)
-
 
 # Members
 
@@ -90,7 +78,7 @@ async def test_the_workbook_of_a_store_comes_back_filled_in_with_refused_rows_na
         add_member(visiting.office.house, f"100{n}", bought_at=asked - (5 + n) * DAY)
     await planned(visiting)
     path = f"/api/visits/plans/{month}/SH01"
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"{path}/template.xlsx", by="oa-sh01")))
+    book = await book_at(visiting, f"{path}/template.xlsx", by="oa-sh01")
     page = book.worksheets[0]
     heads = {cell.value.rstrip("*"): n for n, cell in enumerate(page[1], start=1)}
     assert [page.cell(row, heads["顾客姓名"]).value for row in (2, 3, 4)] == ["会员1000", "会员1001", "会员1002"]
@@ -120,10 +108,10 @@ async def test_the_report_names_the_stores_without_a_line_and_those_that_were_la
     states = {one["store"]: (one["state"], one["late"]) for one in report["plans"]}
     assert states == {"GZ01": ("nil", False), "SH01": ("delivered", False), "SH02": ("delivered", True)}
     assert [one["store"] for one in (await visiting.get(f"/months/{month}/report", by="oa-sh02"))["plans"]] == ["SH02"]
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/report.xlsx")))
+    book = await book_at(visiting, f"/api/visits/months/{month}/report.xlsx")
     rows = [row[:3] for row in book["各店计划"].iter_rows(min_row=2, values_only=True)]
     assert rows == [("GZ01", "无回访", None), ("SH01", "已提交", None), ("SH02", "已提交", "超时")]
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/plan.xlsx")))
+    book = await book_at(visiting, f"/api/visits/months/{month}/plan.xlsx")
     assert [row[:3] for row in book[month].iter_rows(min_row=2, values_only=True)] == rows
 
 
@@ -144,9 +132,7 @@ async def test_the_template_holds_every_member_of_a_store_and_of_a_closed_one_th
     month = await planned(visiting)
 
     async def members() -> dict[str, str]:
-        book = openpyxl.load_workbook(
-            BytesIO(await download(visiting, f"/api/visits/plans/{month}/SH01/template.xlsx", by="oa-sh01"))
-        )
+        book = await book_at(visiting, f"/api/visits/plans/{month}/SH01/template.xlsx", by="oa-sh01")
         heads = [str(cell.value).rstrip("*") for cell in book.worksheets[0][1]]
         rows = book.worksheets[0].iter_rows(min_row=2, values_only=True)
         return {row[heads.index("会员号")]: row[heads.index("回访目的")] for row in rows if row[0]}
@@ -168,7 +154,7 @@ async def test_a_template_that_does_not_hold_all_members_says_so(
     path, said = f"/api/visits/plans/{month}/SH01/template.xlsx", []
     for number, days in (("1001", 5), ("1002", 120), ("1003", 130)):
         add_member(house, number, bought_at=now - days * DAY)
-        guide = openpyxl.load_workbook(BytesIO(await download(visiting, path, by="oa-sh01"))).worksheets[1]
+        guide = (await book_at(visiting, path, by="oa-sh01")).worksheets[1]
         said.append("每类最多 2 位" in str(guide.cell(3, 1).value))
     assert said == [False, False, True]
 
@@ -191,7 +177,7 @@ async def test_the_list_of_churned_members_goes_on_and_says_how_many_are_left(vi
 async def test_a_workbook_of_more_lines_than_a_plan_may_have_is_refused_with_the_limit(visiting: Visiting):
     month = await planned(visiting)
     path, refused = f"/api/visits/plans/{month}/SH01", []
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"{path}/template.xlsx", by="oa-sh01")))
+    book = await book_at(visiting, f"{path}/template.xlsx", by="oa-sh01")
     heads = {str(cell.value).rstrip("*"): n for n, cell in enumerate(book.worksheets[0][1], start=1)}
     for rows in (301, 1001):
         for row in range(2, rows + 2):
@@ -231,7 +217,7 @@ async def test_the_report_counts_lines_that_can_be_shown_and_the_file_finds_ever
     assert (counts | wanted, counts["left"], figures[-1]["satisfaction"]) == (counts, 1, 3.5)
     for what, count in counts.items():
         assert len(await lines_of(visiting, month, what=what)) == count, what
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/report.xlsx")))
+    book = await book_at(visiting, f"/api/visits/months/{month}/report.xlsx")
     assert (book.worksheets[0]["C2"].value, book.worksheets[1].max_row) == (4, 5)
 
     case = await office.open(customer={"name": "某", "phone": found[0]["line"]["phone"]})
@@ -252,7 +238,7 @@ async def test_the_report_counts_lines_that_can_be_shown_and_the_file_finds_ever
     )
     assert {one["kind"] for one in hers} == {"visit", "callback"}
     assert (south["items"], bool(south["hint"]), bad) == ([], True, 422)
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, "/api/callbacks.xlsx")))
+    book = await book_at(visiting, "/api/callbacks.xlsx")
     assert (book.sheetnames, book["east"].max_row) == (["east"], 5)
 
 

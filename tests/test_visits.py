@@ -1,17 +1,14 @@
 """Planned visits (handbook 6.3, 5.3 E55–E59): a store's plan, the consolidation, the stores that open and close."""
 
 from datetime import date, timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import pytest
 from pydantic import SecretStr
 
 from activities import schema
 from models import policy
-from models.people import Store
 from models.visits import VISIT_PLAN
 from models.visits.months import shifted
 from models.visits.terms import VisitPlanPromises
@@ -20,32 +17,23 @@ from starter.visits.opening import reminded_earlier
 from tests.conftest import KEYS
 from tests.office import DAY, HOUR, Office
 from tests.visiting import (
-    STORES,
     TAKEN,
     ZONE,
     Visiting,
     add_member,
+    asked,
     at,
+    at_work,
+    book_at,
     day,
-    download,
     line,
     lines_of,
+    living,
     next_month_like,
     planned,
     visits,
     with_stores,
 )
-
-
-@pytest.fixture
-def house(house: House) -> House:
-    with_stores(house, *STORES)
-    return house
-
-
-@pytest.fixture
-async def visiting(office: Office) -> Visiting:
-    return Visiting(office)
 
 
 async def test_a_plan_its_calls_and_its_month_go_their_whole_way(visiting: Visiting):
@@ -120,7 +108,7 @@ async def test_the_lines_that_are_incomplete_are_named_at_the_consolidation(visi
     assert sorted(names[visit] for visit in consolidated["incomplete"]) == ["顾客1", "顾客2"]
     outline = visiting.office.submission(consolidated["submission"]).outline
     assert (outline["lines"], outline["incomplete"]) == (4, 2), "as it was then, in the case"
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/plan.xlsx")))
+    book = await book_at(visiting, f"/api/visits/months/{month}/plan.xlsx")
     marks = {row[2]: row[-2] for row in book["east"].iter_rows(min_row=2, values_only=True)}
     assert marks == {"顾客0": None, "顾客1": "资料不全", "顾客2": "资料不全", "顾客3": None}
 
@@ -144,7 +132,7 @@ async def test_a_plan_handed_in_again_replaces_before_the_consolidation_and_amen
     assert office.tasks(plan)["calls"].withdrawn_because == "replanned"
     same = await visiting.deliver(month, "SH01", [other])
     assert (same.status_code, len(same.json()["versions"])) == (200, 3), "the same plan again is the same plan"
-    book = openpyxl.load_workbook(BytesIO(await download(visiting, f"/api/visits/months/{month}/plan.xlsx")))
+    book = await book_at(visiting, f"/api/visits/months/{month}/plan.xlsx")
     marks = {row[2]: row[-1] for row in book["east"].iter_rows(min_row=2, values_only=True)}
     assert marks == {"顾客0": "删去", "顾客5": None}
 
@@ -244,7 +232,7 @@ async def test_a_store_hands_in_its_own_plan_and_headquarters_any(visiting: Visi
 # Stores that open and close, and what a month may cost
 
 
-async def test_a_plan_is_expected_of_the_stores_that_are_active_on_the_28th(house: House, closed_office: Office):
+async def test_a_plan_is_expected_of_the_stores_that_are_active_on_the_28th(closed_office: Office):
     """E55: one opens on the 28th, one on the 1st; one closes on the 28th, another one a month later."""
     month = next_month_like(closed_office, 3)
     before = shifted(month, -1)
@@ -255,20 +243,13 @@ async def test_a_plan_is_expected_of_the_stores_that_are_active_on_the_28th(hous
         "ST04": {"closes_on": day(before, 28), "successor": "ST01"},
         "ST05": {"closes_on": day(month, 28)},
     }
-    with_stores(house, *(Store(code=code, name=code, region="east", **more) for code, more in stores.items()))
-    async with Office(closed_office.client, house, closed_office.env) as office:
-        await office.worker_comes()
-        visiting = Visiting(office)
-        add_member(house, "4001", store="ST04")
+    async with at_work(closed_office, *living(**stores)) as visiting:
+        office = visiting.office
+        add_member(office.house, "4001", store="ST04")
         visiting.days = frozenset({20, 27})
-        await visiting.begin(at(day(before, 20)))
-        await visiting.until(at(day(before, 25), "10:00"))
+        await asked(visiting, month)
         assert [row.store for row in visiting.cases("visit_plan", month)] == ["ST01", "ST02", "ST05"]
-        with_stores(
-            house,
-            *(Store(code=code, name=code, region="east", closes_on=day(before, 26)) for code in ("ST02",)),
-            *(Store(code=code, name=code, region="east", **stores[code]) for code in ("ST01", "ST03", "ST04", "ST05")),
-        )
+        with_stores(office.house, *living(**{**stores, "ST02": {"closes_on": day(before, 26)}}))
         await visiting.until(at(day(before, 28), "23:00"))
         assert office.case(visiting.plan(month, "ST02")).closed_because == "store_closed"
         assert office.heard(visiting.plan(month, "ST02"), "qian") == []
@@ -279,26 +260,21 @@ async def test_a_plan_is_expected_of_the_stores_that_are_active_on_the_28th(hous
 
 
 async def test_what_a_store_hands_in_before_it_opens_stands_and_what_one_leaves_when_it_closes_is_nobodys(
-    house: House, closed_office: Office
+    closed_office: Office,
 ):
     """E55: ST02 opens on the 1st, ST05 on the 5th: nothing is late of either. ST03 closes on the 27th: its lines are no figure."""
     month = next_month_like(closed_office, 3)
     before = shifted(month, -1)
 
-    def stores(**third: Any) -> None:
-        life = {"ST01": {}, "ST02": {"opens_on": day(month, 1)}, "ST03": third, "ST05": {"opens_on": day(month, 5)}}
-        with_stores(house, *(Store(code=code, name=code, region="east", **more) for code, more in life.items()))
-
-    stores()
-    async with Office(closed_office.client, house, closed_office.env) as office:
-        await office.worker_comes()
-        visiting = Visiting(office)
+    stores = {"ST01": {}, "ST02": {"opens_on": day(month, 1)}, "ST03": {}, "ST05": {"opens_on": day(month, 5)}}
+    async with at_work(closed_office, *living(**stores)) as visiting:
+        office = visiting.office
         visiting.days = frozenset({20, 27})
-        await visiting.begin(at(day(before, 20)))
-        await visiting.until(at(day(before, 25), "10:00"))
+        await asked(visiting, month)
         for store in ("ST01", "ST02", "ST03"):
             assert (await visiting.deliver(month, store, [line(day(month, 6))])).status_code in TAKEN
-        stores(closes_on=day(before, 27), successor="ST01")
+        closed_early = {"ST03": {"closes_on": day(before, 27), "successor": "ST01"}}
+        with_stores(office.house, *living(**stores | closed_early))
         await visiting.until(at(day(before, 28), "23:00"))
         assert office.case(visiting.plan(month, "ST02")).state == "open"
         closed = visiting.plan(month, "ST03")
@@ -323,19 +299,15 @@ async def test_what_a_store_hands_in_before_it_opens_stands_and_what_one_leaves_
 
 
 async def test_what_a_store_that_closes_within_its_month_has_not_called_is_its_successors_or_the_regions(
-    house: House, closed_office: Office
+    closed_office: Office,
 ):
     """E55: ST02 and ST03 close on the 12th. ST01 follows ST02, nobody ST03; a sample stays with whom headquarters named."""
     month = next_month_like(closed_office, 3)
-    closing = {"closes_on": day(month, 12)}
-    life: dict[str, Any] = {"ST01": {}, "ST02": closing | {"successor": "ST01"}, "ST03": closing}
-    with_stores(house, *(Store(code=code, name=code, region="east", **more) for code, more in life.items()))
-    async with Office(closed_office.client, house, closed_office.env) as office:
-        await office.worker_comes()
-        visiting = Visiting(office)
+    closing: dict[str, Any] = {"closes_on": day(month, 12)}
+    async with at_work(closed_office, *living(ST01={}, ST02=closing | {"successor": "ST01"}, ST03=closing)) as visiting:
+        office = visiting.office
         visiting.days = frozenset({12, 15, 20})
-        await visiting.begin(at(day(shifted(month, -1), 20)))
-        await visiting.until(at(day(shifted(month, -1), 25), "10:00"))
+        await asked(visiting, month)
         lines = [line(day(month, nth), nth) for nth in (9, 11, 15, 16)]
         sample = line(day(month, 15), 5, caller="chen")
         for store, theirs in (("ST02", [*lines, sample]), ("ST03", [line(day(month, 15), 6)]), ("ST01", None)):

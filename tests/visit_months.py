@@ -29,7 +29,7 @@ from models.visits.months import counting_day, last_day, shifted
 from settings import House, Settings
 from tests.conftest import KEYS, test_server
 from tests.office import HOUR, Office
-from tests.visiting import TAKEN, Visiting, at, day, line, next_month_like, with_stores
+from tests.visiting import TAKEN, Visiting, at, at_work, day, line, next_month_like
 
 OUTAGE = timedelta(days=3)
 KINDS = ("punctual", "late", "silent", "again", "amends")
@@ -268,11 +268,10 @@ async def long_run(months: int, stores: int, lines: int, outage: int) -> None:
         async with await WorkflowEnvironment.start_time_skipping(
             data_converter=data_converter(house.keys), test_server_existing_path=test_server()
         ) as env:
-            first = next_month_like(Office(env.client, house, env), 2)
-            with_stores(house, *chain_of(stores, first, months))
-            async with Office(env.client, house, env) as office:
-                await office.worker_comes()
-                run = Run(office, first, months, stores, lines, outage)
+            closed_office = Office(env.client, house, env)
+            first = next_month_like(closed_office, 2)
+            async with at_work(closed_office, *chain_of(stores, first, months)) as visiting:
+                run = Run(visiting.office, first, months, stores, lines, outage)
                 began, used = monotonic(), process_time()
                 await run.go()
                 figures = run.check()

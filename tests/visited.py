@@ -2,19 +2,13 @@
 
 from models.visits.months import shifted
 from tests.office import DAY, Office
-from tests.visiting import Visiting, at, day, line, next_month_like
-
-
-async def _asked(office: Office) -> tuple[Visiting, str]:
-    visiting, month = Visiting(office), next_month_like(office, 2)
-    await visiting.begin(at(day(shifted(month, -1), 20)))
-    await visiting.until(at(day(shifted(month, -1), 25), "10:00"))
-    return visiting, month
+from tests.visiting import Visiting, at, day, line, planned
 
 
 async def a_stores_plan_is_late_then_called_and_closed(office: Office) -> str:
     """The store, the supervisor and the manager hear; the plan is appended, changed, called, and the month reported."""
-    visiting, month = await _asked(office)
+    visiting = Visiting(office)
+    month = await planned(visiting, number=2)
     await visiting.until(at(day(shifted(month, -1), 28), "23:00"))
     await visiting.post(f"months/{month}/consolidate")
     await visiting.deliver(month, "SH01", [line(day(month, 3), n) for n in range(2)])
@@ -30,7 +24,8 @@ async def a_stores_plan_is_late_then_called_and_closed(office: Office) -> str:
 
 
 async def a_plan_that_never_came(office: Office) -> str:
-    visiting, month = await _asked(office)
+    visiting = Visiting(office)
+    month = await planned(visiting, number=2)
     await visiting.until(at(day(shifted(month, -1), 28), "23:00"))
     await visiting.post(f"months/{month}/consolidate")
     await visiting.until(at(day(shifted(month, 1), 2)))
@@ -41,7 +36,8 @@ async def a_plan_that_never_came(office: Office) -> str:
 
 
 async def a_months_plans_are_consolidated_late_and_reported(office: Office) -> str:
-    visiting, month = await _asked(office)
+    visiting = Visiting(office)
+    month = await planned(visiting, number=2)
     await visiting.until(at(day(month, 1)) + DAY)
     await visiting.post(f"months/{month}/consolidate")
     await visiting.deliver(month, "SH01")

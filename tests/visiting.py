@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import openpyxl
 from httpx2 import ASGITransport, AsyncClient
 from sqlmodel import col, select
 
@@ -58,6 +62,20 @@ def with_stores(house: House, *stores: Store) -> None:
             "people": [*staff, *(person.model_dump() for person in people)],
         }
     )
+
+
+def living(**stores: dict[str, Any]) -> list[Store]:
+    """Stores of the east by their codes, and when each opens and closes."""
+    return [Store(code=code, name=code, region="east", **life) for code, life in stores.items()]
+
+
+@asynccontextmanager
+async def at_work(closed_office: Office, *stores: Store) -> AsyncIterator["Visiting"]:
+    """The department of these stores at work: an office knows its people from its beginning."""
+    with_stores(closed_office.house, *stores)
+    async with Office(closed_office.client, closed_office.house, closed_office.env) as office:
+        await office.worker_comes()
+        yield Visiting(office)
 
 
 class Visiting:
@@ -223,11 +241,16 @@ STORES = [
 ]
 
 
+async def asked(visiting: Visiting, month: str) -> None:
+    """The stores have been asked for a month's plan, and it is the 25th of the month before."""
+    await visiting.begin(at(day(shifted(month, -1), 20)))
+    await visiting.until(at(day(shifted(month, -1), 25), "10:00"))
+
+
 async def planned(visiting: Visiting, *lines: dict[str, Any], number: int = 3) -> str:
     """A month whose store SH01 has handed these lines in, on the 25th of the month before."""
     month = next_month_like(visiting.office, number)
-    await visiting.begin(at(day(shifted(month, -1), 20)))
-    await visiting.until(at(day(shifted(month, -1), 25), "10:00"))
+    await asked(visiting, month)
     if lines:
         answer = await visiting.deliver(month, "SH01", [line(day(month, 10), n, **one) for n, one in enumerate(lines)])
         assert answer.status_code in TAKEN, answer.text
@@ -254,8 +277,9 @@ def whole_of(office: Office, case: str) -> str:
     return "\n".join([*(keys.open(one, COLUMN, place).decode() for one, place in sealed), *calls])
 
 
-async def download(visiting: Visiting, path: str, by: str = "lin") -> bytes:
+async def book_at(visiting: Visiting, path: str, by: str = "lin") -> Any:
+    """A workbook as it is downloaded."""
     async with visiting.door(by) as door:
         answer = await door.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (200, XLSX), answer.text
-    return answer.content
+    return openpyxl.load_workbook(BytesIO(answer.content))
