@@ -1,4 +1,5 @@
-"""Several of one owner that are late together, where their promise says so: one notice names them all, and the others lie behind it."""
+"""One notice for what comes in numbers, and the others lie behind it: several of one owner that are late together, where their
+promise says so; and many tasks that one act gives to somebody."""
 
 from datetime import timedelta
 
@@ -38,3 +39,21 @@ def gather(session: Session, case: CaseRow, task: TaskRow, told: list[NoticeRow]
         notice.data = {**notice.data, **({"within": first.id} if first else {"also": []})}
         if first:
             first.data = {**first.data, "also": [*first.data.get("also", []), case.number]}
+
+
+def act_of(submission: str) -> str:
+    """What the submissions of one act share: theirs are `act-0`, `act-1` and so on."""
+    return submission.rpartition("-")[0]
+
+
+def key_together(what: str, act: str) -> str:
+    """The key of the notice that tells somebody of all that an act changed for him."""
+    return f"{what}/{act}"
+
+
+def lies_behind(session: Session, person: str, what: str, submission: str) -> int | None:
+    """The notice that has told this person of the whole act already, where there is one."""
+    if not (act := act_of(submission)):
+        return None
+    key = key_together(what, act)
+    return session.exec(select(NoticeRow.id).where(NoticeRow.person == person, NoticeRow.key == key)).first()

@@ -12,7 +12,7 @@ from temporalio import activity
 
 from activities.callers import caller_of
 from activities.database import Database
-from activities.gathering import gather
+from activities.gathering import gather, lies_behind
 from activities.keys import COLUMN, KeyRing
 from models.entries import (
     Acknowledged,
@@ -340,10 +340,12 @@ class Ledger:
         person: str,
         what: str,
         task: str | None,
-        data: dict[str, str],
+        data: dict[str, Any],
         key: str | None = None,
     ) -> None:
-        """A notice that goes out once its submission is decided."""
+        """A notice that goes out once its submission is decided; not where one of the whole act has told of it."""
+        if first := lies_behind(session, person, what, cause.submission):
+            data = {**data, "within": first}
         session.add(
             NoticeRow(
                 person=person,

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,11 +23,13 @@ from models.tables import AlarmRow, NoticeRow, OrganisationRow
 from settings import House
 from starter.__main__ import app
 from starter.organisation.files import BadOrganisation, read
+from starter.organisation.returning import Returning
 from starter.organisation.staffing import Staffing
 from starter.organisation.versions import keep
 from starter.reseal import reseal
+from starter.submissions import Submissions
 from tests.conftest import KEYS
-from tests.letterbox import Clock
+from tests.letterbox import Clock, mail_server, post_of
 from tests.office import DAY, HOUR, Office, organised
 from workflows import PROCESSES
 
@@ -449,6 +452,78 @@ async def test_what_was_handed_over_goes_back_when_the_absence_is_over(office: O
     assert owners(done) == {"reply": "chen", "solution": "lin", "callback": "lin"}
     assert owners(given_on) == {"reply": "zhao", "solution": "lin", "callback": "lin"}
     assert "assigned/solution" in office.heard(still, "lin")
+
+
+class Killed(BaseException):
+    """As kill -9: nothing gets to clean up."""
+
+
+async def test_who_gets_or_loses_many_tasks_in_one_act_hears_once_how_many_and_whose(office: Office):
+    """Six to the deputy and four back, whenever the one who gives them back is killed: a notice each time, in the inbox and by mail."""
+    office.organise(**{who: {"channels": [f"mailto:{who}@hq.example"]} for who in ("lin", "chen")})
+    cases = [await office.open() for _ in range(2)]
+    since, until = office.now(), office.now() + 5 * HOUR
+
+    async def inbox(who: str) -> list[str]:
+        async with office.api(who) as door:
+            items = (await door.get("/api/notices")).json()["items"]
+        return [item["text"] for item in items if "转派" in item["text"]]
+
+    async def moved(to: str) -> str:
+        """Once the cases have decided: what is due first of what is his."""
+        for case in cases:
+            await office.relay.deliver(case)
+        tasks = [task for case in cases for task in office.tasks(case).values() if not task.by_itself]
+        due = min(task.due_at for task in tasks if (task.owner, task.state) == (to, "open"))
+        return f"{due.astimezone(office.house.calendar):%Y-%m-%d %H:%M}"
+
+    def got(n: int, whose: str, due: str) -> str:
+        return f"{n} 项待办已转派给您（原经办：{whose} {n} 项），时限照旧，最早 {due} 到期。请查看待办（kefu tasks）。"
+
+    def lost(n: int, to: str) -> str:
+        return f"您的 {n} 项待办已转派他人（{to} {n} 项），不再由您经办。"
+
+    with mail_server() as mails:
+        post = post_of(office, mails)
+        async with office.api("wang") as wang:
+            away = {"person": "lin", "since": since.isoformat(), "until": until.isoformat(), "deputy": "chen"}
+            assert (await wang.post("/api/organisation/absences", json=away)).status_code == 201
+            path = "/api/organisation/absences/lin/hand-over"
+            assert len((await wang.post(path, json={"note": "林晓请假"})).json()) == 6
+            assert (await wang.post(path, json={"note": "再来一次"})).json() == []
+        told = {"chen": [got(6, "林晓", await moved("chen"))], "lin": [lost(6, "陈静")]}
+        assert {who: await inbox(who) for who in told} == told
+        for form, fields in (("reply", {"content": "代为回复"}), ("solution", Office.SOLUTION)):
+            await office.hand_in(cases[0], form, by="chen", **fields)
+        await office.pass_time(6 * HOUR)
+
+        def returning(reads: int | None = None) -> int:
+            """The round, killed when somebody reads the clock for the n-th time."""
+            ticks = count(1)
+
+            def clock() -> datetime:
+                if next(ticks) == reads:
+                    raise Killed
+                return office.now()
+
+            house = office.house
+            submissions = Submissions(house.database, house.keys, house.people, clock)
+            return Returning(house.database, house.people, submissions, PROCESSES, office.now).round()
+
+        for nth in range(1, 5):
+            with pytest.raises(Killed):
+                await asyncio.to_thread(returning, nth)
+        assert await asyncio.to_thread(returning) == 4
+        assert await asyncio.to_thread(returning) == 0
+        told["lin"].insert(0, got(4, "陈静", await moved("lin")))
+        told["chen"].insert(0, lost(4, "林晓"))
+        assert {who: await inbox(who) for who in told} == told
+
+        await asyncio.to_thread(post.round)
+        for who, sentences in told.items():
+            mailed = "\n".join(mail.get_content() for mail in mails.boxes[f"{who}@hq.example"])
+            assert mailed.count("转派") == len(sentences), mailed
+            assert all(text in mailed for text in sentences)
 
 
 async def test_an_absence_that_is_ended_the_day_it_began_gives_back_and_another_hands_over_again(office: Office):

@@ -1,16 +1,19 @@
 """An absence hands a person's open tasks over to who stands in for him, in one act; and back on his return. Clocks run on."""
 
+import secrets
+from collections import Counter
 from datetime import UTC, datetime
 
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
+from activities.gathering import key_together
 from activities.ledger import locked
 from models.acts import Reassign
 from models.duty import Absence
 from models.organisation import Directory, Wanted
 from models.people import Person, Role
-from models.tables import CaseRow, HandOverRow, TaskRow
+from models.tables import CaseRow, HandOverRow, NoticeRow, TaskRow
 from models.tasks import Process
 from starter.refusals import Conflict, Forbidden, NotFound
 from starter.submissions import Submissions
@@ -76,6 +79,49 @@ def listed(session: Session, directory: Directory, absence: Absence, at: datetim
     return found
 
 
+class Moves:
+    """Tasks that change hands in one act and one transaction: a submission each. Who gets several, or loses several, has one
+    notice of them all; of a single one he hears from its case."""
+
+    def __init__(
+        self, session: Session, submissions: Submissions, processes: dict[str, Process], note: str, now: datetime
+    ) -> None:
+        self._session = session
+        self._submissions = submissions
+        self._processes = processes
+        self._note = note
+        self._now = now
+        self._act = secrets.token_hex(11)
+        self._told: dict[tuple[str, str], list[tuple[str, datetime]]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(told) for (_, what), told in self._told.items() if what == "assigned")
+
+    def give(self, case: CaseRow, task: TaskRow, to: str, by: Person) -> None:
+        """Refused, and nothing is changed, where he may not have it."""
+        form = Reassign(task=task.key, person=to, reason=self._note)
+        key = f"{self._act}-{len(self)}"
+        self._submissions.add_in(self._session, self._processes[case.process], case.id, form, by, key=key)
+        self._told.setdefault((to, "assigned"), []).append((task.owner, task.due_at))
+        if task.owner != by.id:
+            self._told.setdefault((task.owner, "given_away"), []).append((to, task.due_at))
+
+    def tell(self) -> None:
+        """How many came from whom, or went to whom, and what is due first."""
+        for (person, what), told in self._told.items():
+            if len(told) > 1:
+                data = {"count": len(told), "whose": dict(Counter(other for other, _ in told))}
+                notice = NoticeRow(
+                    person=person,
+                    key=key_together(what, self._act),
+                    what=f"{what}_together",
+                    created_at=self._now,
+                    delivered_at=self._now,
+                    data={**data, "due_at": min(due for _, due in told).isoformat()},
+                )
+                self._session.add(notice)
+
+
 def hand_over(
     session: Session,
     submissions: Submissions,
@@ -89,19 +135,21 @@ def hand_over(
     """Give every open task to who stands in: one submission each, in one transaction. Done again, nothing is done twice."""
     _check(by)
     given = []
+    moves = Moves(session, submissions, processes, note, now)
     for item in listed(session, directory, absence, max(now, absence.since)):
         if (item.handed_over and not item.returned) or item.owner != absence.person:
             continue
         if item.deputy == absence.person:
             raise Conflict("nobody_stands_in", person=directory.name(absence.person))
-        form = Reassign(task=item.task, person=item.deputy, reason=note)
-        submissions.add_in(session, processes[item.process], item.case, form, by)
+        case, task = session.get_one(CaseRow, item.case), session.get_one(TaskRow, (item.case, item.task))
+        moves.give(case, task, item.deputy, by)
         session.merge(
             HandOverRow(
                 absence=key_of(absence), case_id=item.case, task=item.task, deputy=item.deputy, at=now, by=by.id
             )
         )
         given.append(item.model_copy(update={"handed_over": True}))
+    moves.tell()
     return given
 
 
@@ -117,23 +165,14 @@ def give_back(
 ) -> list[Handed]:
     """What is still open and still with the deputy goes back."""
     _check(by)
-    given = (item for item in listed(session, directory, absence, now) if item.handed_over)
-    return [
-        item.model_copy(update={"returned": True})
-        for item in given
-        if back(session, submissions, processes, (key_of(absence), item.case, item.task), by, note, now)
-    ]
+    moves = Moves(session, submissions, processes, note, now)
+    given = [item for item in listed(session, directory, absence, now) if item.handed_over]
+    returned = [item for item in given if back(session, moves, (key_of(absence), item.case, item.task), by, now)]
+    moves.tell()
+    return [item.model_copy(update={"returned": True}) for item in returned]
 
 
-def back(
-    session: Session,
-    submissions: Submissions,
-    processes: dict[str, Process],
-    handed: tuple[str, str, str],
-    by: Person,
-    note: str,
-    now: datetime,
-) -> bool:
+def back(session: Session, moves: Moves, handed: tuple[str, str, str], by: Person, now: datetime) -> bool:
     """Give a task back to whom it was handed over for, once, if it is open and its deputy still has it. Refused where he may
     not have it any more."""
     absence, case_id, key = handed
@@ -142,8 +181,7 @@ def back(
     task = session.get_one(TaskRow, (case_id, key), populate_existing=True)
     if row.returned_at or task.state != "open" or task.owner != row.deputy:
         return False
-    form = Reassign(task=key, person=absence.partition("/")[0], reason=note)
-    submissions.add_in(session, processes[case.process], case_id, form, by)
+    moves.give(case, task, absence.partition("/")[0], by)
     row.returned_at = now
     return True
 

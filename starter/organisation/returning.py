@@ -13,7 +13,7 @@ from models.people import Person, Role
 from models.tables import HandOverRow, TaskRow
 from models.tasks import Process
 from models.words import say
-from starter.organisation.hand_over import back, key_of
+from starter.organisation.hand_over import Moves, back, key_of
 from starter.refusals import Refused
 from starter.submissions import Submissions
 
@@ -52,27 +52,30 @@ class Returning:
         )
         with self._database.reading() as session:
             found = session.exec(with_deputies).all()
-        mine = [((absence, case, task), by) for absence, case, task, by in found if _is_over(directory, absence, now)]
-        return sum(self._give_back(directory, handed, by) for handed, by in mine)
-
-    def _give_back(self, directory: Directory, handed: tuple[str, str, str], by: str) -> bool:
-        """One that cannot go back, to somebody with another role now, stays where it is and holds up no other."""
-        absence, case, task = handed
-        manager = _manager(directory, by)
-        try:
-            if manager is None or not self._written(handed, manager):
-                return False
-        except Refused as refused:
-            log.warning("organisation.not_given_back", case=case, task=task, code=refused.code)
-            return False
-        log.info("organisation.given_back", case=case, task=task, absence=absence)
-        return True
+        over: dict[str, list[tuple[str, str, str]]] = {}
+        for absence, case, task, by in found:
+            if _is_over(directory, absence, now):
+                over.setdefault(absence, []).append((case, task, by))
+        return sum(self._give_back(directory, absence, tasks) for absence, tasks in over.items())
 
     @once_more
-    def _written(self, handed: tuple[str, str, str], manager: Person) -> bool:
-        note = say("hand_over", "absence_over", "zh")
+    def _give_back(self, directory: Directory, absence: str, tasks: list[tuple[str, str, str]]) -> int:
+        """All of one absence in one act. A task that cannot go back, to somebody with another role now, stays where it is and
+        holds up no other."""
+        given = 0
         with self._database.writing() as session:
-            return back(session, self._submissions, self._processes, handed, manager, note, self._clock())
+            now = self._clock()
+            moves = Moves(session, self._submissions, self._processes, say("hand_over", "absence_over", "zh"), now)
+            for case, task, by in tasks:
+                manager = _manager(directory, by)
+                try:
+                    given += manager is not None and back(session, moves, (absence, case, task), manager, now)
+                except Refused as refused:
+                    log.warning("organisation.not_given_back", case=case, task=task, code=refused.code)
+            moves.tell()
+        if given:
+            log.info("organisation.given_back", tasks=given, absence=absence)
+        return given
 
 
 def _is_over(directory: Directory, handed: str, now: datetime) -> bool:

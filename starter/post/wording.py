@@ -53,6 +53,9 @@ def sentence(
             for owner, (due, overdue) in row.data["owners"].items()
         )
         values["owners"] = SEPARATOR[language].join(shares)
+    if "whose" in row.data:
+        whose = (say("post", "of", language, name=people.name(who), n=n) for who, n in row.data["whose"].items())
+        values["whose"] = LIST[language].join(whose)
     hears = people.person(row.person)
     if row.what == "task" and hears and hears.role in CAN_BE_ASKED:  # who works here seldom is told how
         form, case = str(row.task).partition("-")[0], str(row.case_id)
