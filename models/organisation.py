@@ -75,7 +75,7 @@ class Directory(BaseModel):
             if person.store and person.store not in codes:
                 raise _unfit("store_of_nobody", id=person.id, store=person.store)
             if person.role is Role.CONTACT and person.department not in DEPARTMENTS:
-                raise _unfit("contact_of_nobody", id=person.id, known=", ".join(DEPARTMENTS))
+                raise _unfit("contact_of_nobody", id=person.id, departments=", ".join(DEPARTMENTS))
             for deputy in set(person.deputies) - set(ids):
                 raise _unfit("unknown_deputy", id=person.id, deputy=deputy)
             if loop := self._loop(person):

@@ -12,6 +12,20 @@ _CATALOGUE: dict[str, dict[str, list[str]]] = tomllib.loads(
 )
 
 
+_OPTIONS = {
+    "role": "role",
+    "form": "form",
+    "process": "screen",
+    "state": "screen",
+    **dict.fromkeys(("fields", "declined", "confirmed"), "label"),
+}
+"""Where the words are for the codes of a field, unless they are choices."""
+_SEVERAL = {"forms": "form", "processes": "process", "departments": "department", "needed": "role", "fields": "fields"}
+"""Values of sentences that hold codes which are to be typed, and what field they are of."""
+LIST = {"zh": "、", "en": ", "}
+"""What stands between several."""
+
+
 def say(section: str, code: str, language: Language = "zh", /, **values: Any) -> str:
     """The sentence for a code; forms and roles among the values are themselves said in the language."""
     pair = _CATALOGUE[section].get(code)
@@ -47,6 +61,27 @@ def values_of(owner: str, field: str, code: str) -> list[str]:
     return _found("choice", f"{owner}.{field}.{code}", f"{field}.{code}", code)
 
 
+def option(owner: str, field: str, code: str, language: Language = "zh") -> str:
+    """A code that is to be typed, with what it is called where that is another word."""
+    section = _OPTIONS.get(field, "choice")
+    codes = (f"{owner}.{field}.{code}", f"{field}.{code}") if section == "choice" else (code,)
+    words = _found(section, *codes)
+    called = words[0 if language == "zh" else 1] if words else code
+    return code if called.replace(" ", "_") == code else aside(code, called, language)
+
+
+def aside(said: str, more: str, language: Language = "zh") -> str:
+    """One thing, and another in brackets."""
+    return f"{said}（{more}）" if language == "zh" else f"{said} ({more})"
+
+
+def task_name(task: str, language: Language = "zh") -> str:
+    """What a task is called: its form, and which of several."""
+    form, _, nth = task.partition("-")
+    called = say("form", form, language)
+    return aside(called, nth, language) if nth else called
+
+
 def example(owner: str, field: str, language: Language = "zh") -> str:
     """What a field may hold, made up; empty where its kind says enough."""
     words = _found("example", f"{owner}.{field}", field)
@@ -63,8 +98,11 @@ def _named(name: str, value: str, language: Language) -> str:
     if name == "remedy":
         return choice("", name, value, language)
     if name in ("form", "task", "before"):
-        form, _, nth = value.partition("-")
-        return say("form", form, language) + (f"（{nth}）" if nth else "")
+        return task_name(value, language)
+    if name == "tasks":
+        return LIST[language].join(aside(task, task_name(task, language), language) for task in value.split(", "))
+    if name in _SEVERAL:
+        return LIST[language].join(option("", _SEVERAL[name], code, language) for code in value.split(", "))
     return value
 
 

@@ -28,7 +28,7 @@ from models.tables import CaseRow, TaskRow
 from models.words import Language, choice, label, language_of, say
 from starter.access import asked
 from starter.front import Front
-from starter.refusals import Busy, Full, Refused, field_errors
+from starter.refusals import Busy, Full, Refused, field_errors, reason_of
 from starter.shown import CaseView
 
 LONGEST = 8000
@@ -195,7 +195,7 @@ def add_routes(router: APIRouter, front: Front) -> None:
             return page.said(await link.answer(question, typed, key))
         except ValidationError as error:
             [wrong, *_] = field_errors(error.errors(include_input=False))
-            return page.asked(question, typed, say("field", wrong.code, spoken, **wrong.values), key, 422)
+            return page.asked(question, typed, reason_of(wrong, spoken), key, 422)
         except (Busy, Full) as refused:
             return page.asked(question, typed, say("refusal", refused.code, spoken), key, refused.status)
         except Refused as refused:

@@ -33,7 +33,7 @@ from starter.organisation import doors as organisation
 from starter.pages import Page, Part
 from starter.papers import doors as papers
 from starter.post import doors as post
-from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger
+from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger, reason_of
 from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
 from starter.submissions import Receipt
 from starter.visits import doors as visits
@@ -315,7 +315,7 @@ def _speak_in_problems(app: FastAPI) -> None:
 
 def spelt(error: FieldError, language: Language = "zh") -> dict[str, str]:
     """A field's error in the reader's language."""
-    return {"field": error.field, "code": error.code, "reason": say("field", error.code, language, **error.values)}
+    return {"field": error.field, "code": error.code, "reason": reason_of(error, language)}
 
 
 def _form_at(request: Request) -> Any:

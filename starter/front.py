@@ -244,7 +244,7 @@ class Front:
 
 def task_of(name: str) -> str:
     """The key of a task that somebody calls by its name: `解决方案（2）` is `solution-2`. What is no name stays as it is."""
-    called, _, nth = name.replace("(", "（").rstrip("）)").partition("（")
+    called, _, nth = name.replace(" (", "（").replace("(", "（").rstrip("）)").partition("（")
     forms = [form for process in PROCESSES.values() for form in process.submittable]
     keys = {say("form", form, language): form for form in forms for language in LANGUAGES}
     return keys[called] + (f"-{nth}" if nth else "") if called in keys else name

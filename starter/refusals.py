@@ -11,8 +11,9 @@ Refused
 └── Full             507  the ledger's disk is full; nothing was taken
 """
 
+import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, get_args
 
 from psycopg.errors import DiskFull
@@ -21,6 +22,10 @@ from pydantic_core import ErrorDetails
 from sqlalchemy.exc import OperationalError
 
 from models.forms import FieldError
+from models.words import LIST, Language, option, say
+
+CODE = re.compile(r"'([^']*)'")
+"""A code that might have been typed, as pydantic lists them."""
 
 
 class Refused(Exception):
@@ -75,16 +80,37 @@ def field_errors(errors: Iterable[ErrorDetails], model: Any = None) -> list[Fiel
             place.pop()
             values["known"] = ", ".join(_fields_at(model, place))
         if "expected" in values:
-            values["expected"] = values["expected"].replace(" or ", ", ")
-        found.append(FieldError(field=".".join(place) or str(error["loc"][0]), code=error["type"], values=values))
+            values |= {"expected": values["expected"].replace(" or ", ", "), "form": getattr(model, "form", "")}
+        found.append(
+            FieldError(field=".".join(place) or str(next(iter(error["loc"]), "")), code=error["type"], values=values)
+        )
     return found
+
+
+def reason_of(error: FieldError, language: Language = "zh") -> str:
+    """Why a field does not hold, in the reader's language: of a coded one with the codes and what they are called."""
+    values = dict(error.values)
+    if codes := CODE.findall(values.get("expected", "")):
+        field = next((part for part in reversed(error.field.split(".")) if not part.isdigit()), "")
+        options = (option(values.get("form", ""), field, code, language) for code in codes)
+        values["expected"] = LIST[language].join(options)
+    return say("field", error.code, language, **values)
 
 
 def _fields_at(model: Any, place: Sequence[str]) -> list[str]:
     for part in place:
-        kind = model.model_fields[part].annotation
-        model = next(one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel))
+        if not part.isdigit():  # one of several
+            field = model.model_fields.get(part) if model else None
+            model = next(_models_in(field.annotation), None) if field else None
     return list(model.model_fields) if model else []
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models a field may hold, one or several of them."""
+    if isinstance(kind, type) and not get_args(kind) and issubclass(kind, BaseModel):
+        yield kind
+    for inner in get_args(kind):
+        yield from _models_in(inner)
 
 
 class Busy(Refused):
@@ -115,4 +141,5 @@ __all__ = [
     "Unauthenticated",
     "field_errors",
     "of_ledger",
+    "reason_of",
 ]

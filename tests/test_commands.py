@@ -208,13 +208,57 @@ def test_a_setting_that_does_not_hold_is_said_in_the_readers_language(
     assert "secret" not in str(answer.exception)
 
 
+@pytest.mark.parametrize(
+    ("sent", "zh", "en"),
+    [
+        (
+            ("decision", "wang", {"verdict": "maybe"}),
+            "只能是：approve（同意）、reject（不同意）、instruct（另行指示）",
+            "must be one of approve, reject, instruct",
+        ),
+        (
+            ("ask_department", "lin", {"department": "x", "question": "x"}),
+            "人力资源部",
+            "personnel (human resources), store (another store)",
+        ),
+    ],
+)
+async def test_a_refused_code_is_said_with_those_that_may_be_typed_and_what_they_are_called(
+    office: Office, sent: tuple[str, str, dict[str, str]], zh: str, en: str
+):
+    form, by, fields = sent
+    async with office.api(by) as door:
+        path = f"/api/cases/complaint/{await office.open()}/{form}"
+        said = [(await door.post(path, json=fields, headers={"Accept-Language": one})).text for one in ("zh", "en")]
+    assert zh in said[0]
+    assert en in said[1]
+
+
+async def test_which_of_several_tasks_is_asked_with_their_names(office: Office):
+    case = await office.open()
+    for question in ("批次？", "颜色？"):
+        await office.hand_in(case, "ask_department", department="merchandise", question=question)
+    async with office.api("shang") as shang:
+        path = f"/api/cases/complaint/{case}/assist"
+        said = [
+            (await shang.post(path, json={"answer": "没有"}, headers={"Accept-Language": one})).json()["detail"]
+            for one in ("zh", "en")
+        ]
+    assert said == [
+        "有几项待办可以提交，请用 task 指明是哪一项：assist（部门答复）、assist-2（部门答复（2））。",
+        "Several tasks are open; say which with task: assist (department's answer), assist-2 (department's answer (2)).",
+    ]
+
+
 @pytest.mark.parametrize("department", ["", ', department = "merchandize"'])
 def test_a_contact_of_no_department_is_refused(tmp_path: Path, department: str):
     """Otherwise a question to the department would quietly go to the manager."""
     file = tmp_path / "directory.toml"
     person = f'people = [{{ id = "gou", name = "采购", role = "contact"{department} }},'
     file.write_text(SAMPLE.read_text().replace("people = [", person))
-    with pytest.raises(BadDirectory, match=r"gou 是部门联系人.*merchandise, brand.* · person gou is a contact"):
+    with pytest.raises(
+        BadDirectory, match=r"gou 是部门联系人.*merchandise（商品中心）、brand.* · person gou is a contact"
+    ):
         read_directory(file)
 
 

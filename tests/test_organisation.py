@@ -227,7 +227,10 @@ people = [
         (('id = "sun",', 'id = "sun", channels = ["mailto:§"],'), r"line 6, people\.2\.channels\.0"),
         (('id = "sun",', 'id = "sun", channels = ["wecombot://KEY"],'), r"line 6, people\.2\.channels\.0"),
         (('id = "sun",', 'id = "sun", quiet = "22-25",'), r"line 6, people\.2\.quiet: .*22:00-07:00"),
-        (('id = "sun",', 'id = "sun", language = "fr",'), r"line 6, people\.2\.language"),
+        (
+            ('id = "sun",', 'id = "sun", language = "fr",'),
+            r"line 6, people\.2\.language: 只能是：zh（中文）、en（英文） · ",
+        ),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_refused_with_the_line_and_the_reason(
@@ -289,7 +292,9 @@ def test_a_workbook_says_the_same_as_a_file(tmp_path: Path):
     assert addresses == ["wecom:wangjl", "mailto:wang@example.com"]
     assert (wang.quiet, wang.language, wang.most_an_hour) == ("22:00-07:00", "en", 30)
     assert lin.channels == ()
-    with pytest.raises(BadOrganisation, match=r"人员 row 3.*people\.1\.role"):
+    with pytest.raises(
+        BadOrganisation, match=r"人员 row 3.*people\.1\.role: 只能是：.*specialist（客服专员）.* · must be"
+    ):
         read(workbook(tmp_path / "bad.xlsx", [PEOPLE[0], ["wang", "王", "boss", "", "", ""]]), "Asia/Shanghai")
 
 

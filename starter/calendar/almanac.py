@@ -86,7 +86,7 @@ class Almanac:
     def rhythm(self, process: str) -> Rhythm:
         """NotFound where the calendar opens nothing of it."""
         if process not in self.processes:
-            raise NotFound("not_in_calendar", process=process, known=", ".join(self.processes) or "–")
+            raise NotFound("not_in_calendar", process=process, processes=", ".join(self.processes) or "–")
         rhythm = self.processes[process].opens
         assert rhythm
         return rhythm

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from activities import schema
 from models.forms import HIDDEN
-from models.words import choice, knows, label, language_of, say
+from models.words import choice, knows, label, language_of, say, task_name
 from settings import House, Settings, configure_logs
 from starter import api
 from starter.front import Front
@@ -132,8 +132,7 @@ def table_of(*columns: str) -> Table:
 
 
 def form_word(task: str) -> str:
-    form, _, nth = task.partition("-")
-    return say("form", form, LANGUAGE) + (f"（{nth}）" if nth else "")
+    return task_name(task, LANGUAGE)
 
 
 def word(code: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from models.organisation import Who
 from models.people import Role
 from models.tasks import OPENING
-from models.words import choice, say
+from models.words import LIST, choice, option, say
 from settings import House
 from starter.commands.terminal import (
     LANGUAGE,
@@ -80,7 +80,7 @@ def hand_in(
             raise NotFound("no_such_case", case=case)
         process = front.process(name)
         if (model := process.submittable.get(task_of(form))) is None:
-            known = ", ".join(f"{known}（{form_word(known)}）" for known in process.submittable)
+            known = LIST[LANGUAGE].join(option("", "form", known, LANGUAGE) for known in process.submittable)
             raise SystemExit(f"{word('form')}: {say('field', 'literal_error', LANGUAGE, expected=known)}")
         content = content_of(fields, source)
         which = task if "task" in model.model_fields else content.pop("task", task)

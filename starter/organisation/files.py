@@ -11,8 +11,12 @@ from pydantic import ValidationError
 from python_calamine import CalamineError, CalamineWorkbook
 
 from models.duty import WEEKDAYS
+from models.forms import FieldError
 from models.organisation import Directory
+from models.words import LANGUAGES
 from starter.organisation import posts
+from starter.organisation.versions import errors_of
+from starter.refusals import reason_of
 
 LISTS = ("regions", "specialities", "deputies", "channels")
 DATES = ("opens_on", "closes_on", "day")
@@ -59,12 +63,18 @@ def read(path: Path, zone: str) -> Directory:
     try:
         directory = Directory.model_validate({"zone": zone, **document})
     except ValidationError as error:
-        faults = [f"{_place(e['loc'], e.get('ctx', {}), lines)}{e['msg']}" for e in error.errors()]
+        found = zip(error.errors(), errors_of(error), strict=True)
+        faults = [f"{_place(e['loc'], e.get('ctx', {}), lines)}{_said(fault)}" for e, fault in found]
         raise BadOrganisation(f"{path}: " + "; ".join(faults)) from error
     if unknown := posts.unknown(directory):
         faults = [f"{_place(fault.place, {'id': fault.person}, lines)}{fault.said}" for fault in unknown]
         raise BadOrganisation(f"{path}: " + "; ".join(faults))
     return directory
+
+
+def _said(fault: FieldError) -> str:
+    """In both languages, as whoever edits the file may read either."""
+    return " · ".join(dict.fromkeys(reason_of(fault, language) for language in LANGUAGES))
 
 
 def _place(where: tuple[Any, ...], values: dict[str, Any], lines: dict[tuple[str, str], str]) -> str:

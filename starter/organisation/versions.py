@@ -13,8 +13,9 @@ from models.organisation import Directory
 from models.people import Person, Role
 from models.reach import masked
 from models.tables import OrganisationRow
+from models.words import knows
 from starter.organisation import posts
-from starter.refusals import Conflict, Forbidden, Invalid
+from starter.refusals import Conflict, Forbidden, Invalid, field_errors
 
 MAY_CHANGE = frozenset({Role.MANAGER, Role.ADMINISTRATOR})
 MAY_READ = MAY_CHANGE | {Role.DIRECTOR, Role.SPECIALIST}
@@ -119,7 +120,15 @@ def validated(document: Mapping[str, Any]) -> Directory:
 
 
 def errors_of(error: ValidationError) -> list[FieldError]:
-    return [_unfit(e["loc"], e["msg"]) for e in error.errors()]
+    """Where the document does not hold, and why."""
+    found = zip(error.errors(), field_errors(error.errors(), Directory), strict=True)
+    return [_known(said, e["msg"]) for e, said in found]
+
+
+def _known(said: FieldError, message: str) -> FieldError:
+    """What the catalogue has no word for is said as pydantic says it."""
+    at = said.field or "organisation"
+    return said.model_copy(update={"field": at}) if knows("field", said.code) else _unfit((at,), message)
 
 
 def _unfit(place: tuple[str | int, ...], reason: str) -> FieldError:

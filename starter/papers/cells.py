@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from models.complaint.facts import Complaint
 from models.forms import Form, Private
 from models.organisation import Who
-from models.words import Language, choice, label, say
+from models.words import Language, choice, label, say, task_name
 from starter.shown import CaseView, TaskView
 
 F = TypeVar("F", bound=Form)
@@ -95,8 +95,7 @@ class Cells:
         return say("paper", word, self.language, **values)
 
     def _task(self, task: str) -> str:
-        form, _, nth = task.partition("-")
-        return say("form", form, self.language) + (f"（{nth}）" if nth else "")
+        return task_name(task, self.language)
 
     def _name(self, person: str | None) -> str:
         return self.people.name(person) if person else ""

@@ -14,7 +14,7 @@ from models.forms import FieldError
 from models.tables import MemberRow, PurchaseRow
 from models.visits.facts import PlannedVisit
 from models.words import Language, label, say
-from starter.refusals import Invalid, field_errors
+from starter.refusals import Invalid, field_errors, reason_of
 from starter.spreadsheets.columns import Leaf, Names, Unreadable, leaves_in, value_of
 from starter.spreadsheets.sheets import Record, Sheet
 from starter.visits import whom
@@ -188,7 +188,7 @@ def in_words(error: Invalid, language: Language) -> Iterator[str]:
     """Every row and column that does not hold, and why, as people read it."""
     for one in error.errors:
         parts = one.field.split(".")
-        reason = say("field", one.code, language, **one.values)
+        reason = reason_of(one, language)
         if reason == say("field", "other", language):
             reason = say("import", one.code, language, **one.values)
         where = (
