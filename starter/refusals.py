@@ -14,6 +14,7 @@ Refused
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar, get_args
 
 from psycopg.errors import DiskFull
@@ -70,15 +71,19 @@ class Invalid(Refused):
 def field_errors(errors: Iterable[ErrorDetails], model: Any = None) -> list[FieldError]:
     """pydantic's errors as people read them: the field and the reason, without what was sent.
 
-    The name of a field that there is not may be a piece of that, too: its place is named, and what `model` has there.
+    The name of a field that there is not may be a piece of that, too: its place is named, what `model` has there, and what
+    was probably meant.
     """
     found = []
     for error in errors:
         place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
         values = {name: str(value) for name, value in error.get("ctx", {}).items() if name != "error"}
         if error["type"] == "extra_forbidden":
-            place.pop()
-            values["known"] = ", ".join(_fields_at(model, place))
+            *above, wrong = place
+            known = _fields_at(model, above)
+            near = get_close_matches(wrong, known, 1)
+            values |= {"known": ", ".join(known)} | ({"meant": ".".join([*above, *near])} if near else {})
+            place = above
         if "expected" in values:
             values |= {"expected": values["expected"].replace(" or ", ", "), "form": getattr(model, "form", "")}
         found.append(
@@ -94,7 +99,7 @@ def reason_of(error: FieldError, language: Language = "zh") -> str:
         field = next((part for part in reversed(error.field.split(".")) if not part.isdigit()), "")
         options = (option(values.get("form", ""), field, code, language) for code in codes)
         values["expected"] = LIST[language].join(options)
-    return say("field", error.code, language, **values)
+    return say("field", "misspelt" if "meant" in values else error.code, language, **values)
 
 
 def _fields_at(model: Any, place: Sequence[str]) -> list[str]:

@@ -236,6 +236,32 @@ async def test_a_bad_field_is_named_with_the_reason_and_without_the_value(
     assert answer.json()["errors"][0]["reason"] != "内容不符合要求"
 
 
+@pytest.mark.parametrize(
+    ("form", "fields", "field", "meant"),
+    [
+        ("amend", {"customer": {"fone": "13800000001"}}, "customer", "customer.phone"),
+        ("amend", {"contant": "x"}, "body", "content"),
+        ("callback", {"survey": [{"question": "service", "scor": 5}]}, "survey.0", "survey.0.score"),
+        ("callback", {"survey": [{"question": "service", "张小红": 5}]}, "survey.0", None),
+    ],
+)
+async def test_a_field_that_there_is_not_is_refused_with_where_and_what_was_probably_meant(
+    closed_office: Office, form: str, fields: dict[str, Any], field: str, meant: str | None
+):
+    """Within others, too; its name is not repeated, for it may be a piece of what was sent."""
+    async with closed_office.api("lin") as lin:
+        path = f"/api/cases/complaint/complaint-0123456789/{form}"
+        answer = await lin.post(
+            path, json={"outcome": "satisfied", "satisfaction": 5} | fields if form == "callback" else fields
+        )
+    [error] = [error for error in answer.json()["errors"] if error["code"] == "extra_forbidden"]
+    assert error["field"] == field
+    assert error["reason"].startswith(
+        f"有这里没有的字段，可能想写的是 {meant}；" if meant else "有这里没有的字段；可用的字段："
+    )
+    assert not any(name in answer.text for name in ("fone", "contant", "张小红"))
+
+
 async def test_a_missing_form_number_is_named(closed_office: Office):
     body = closed_office.complaint()
     del body["form_no"], body["customer"]

@@ -231,6 +231,7 @@ people = [
             ('id = "sun",', 'id = "sun", language = "fr",'),
             r"line 6, people\.2\.language: 只能是：zh（中文）、en（英文） · ",
         ),
+        (('id = "sun",', 'id = "sun", langage = "en",'), r"line 6, people\.2\.langage: .*想写的是 people\.2\.language"),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_refused_with_the_line_and_the_reason(
