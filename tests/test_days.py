@@ -131,4 +131,6 @@ async def test_days_are_shown_and_edited_at_the_command_line(
     edited = await kefu("--as", "wang", "--set", "2027-10-09=work", "--set", "2027-10-01=off", "--why", "国办通知")
     assert ("2027-10-09 上班 上班" in edited, "2027-10-01 放假 国庆节" in edited) == (True, True)
     assert "2027-10-09 上班 上班" not in await kefu("--as", "admin", "--set", "2027-10-09=-", "--why", "更正")
+    nothing_said = await kefu("--as", "wang", "--set", "2027-10-09=work")
+    assert nothing_said[-1] == "--why: 请写明为什么改，例如 --why 国办通知"
     assert "work, off, -" in (await kefu("--as", "wang", "--set", "2027-10-09=maybe", "--why", "x"))[-1]

@@ -318,10 +318,13 @@ def show_days(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="日期=work|off|-（恢复）· day=work|off|- (as its weekday says)")
     ] = None,
-    why: Annotated[str | None, typer.Option(help="为什么改 · why")] = None,
+    why: Annotated[str | None, typer.Option(help="为什么改，与 --set 一起写 · why, with --set")] = None,
     data: Data = None,
 ) -> None:
     """工作日历 · days off and days worked in their place: kefu days 2027 --as wang --set 2027-02-13=work --why 国办通知"""
+
+    if changes and not why:
+        raise SystemExit(f"--why: {say('field', 'why_missing', LANGUAGE)}")
 
     async def act(front: Front) -> days.YearView:
         actor = front.actor(by)
