@@ -179,8 +179,10 @@ class Front:
     ) -> Receipt:
         """Hand a form in. The receipt says `refused` when the desk did not take it, `pending` when it has not decided."""
         task = task and task_of(task)
-        if "task" in type(form).model_fields:
-            form = form.model_copy(update={"task": task_of(form.task)})  # type: ignore[attr-defined]
+        named: dict[str, str] = {
+            field: task_of(getattr(form, field)) for field in ("task", "rung") if field in type(form).model_fields
+        }
+        form = form.model_copy(update=named)
         try:
             return await self.relay.send(
                 self._or_refused(lambda holder: self.submissions.hand_in(process, case, form, by, task, key, holder))
@@ -243,8 +245,10 @@ class Front:
 
 
 def task_of(name: str) -> str:
-    """The key of a task that somebody calls by its name: `解决方案（2）` is `solution-2`. What is no name stays as it is."""
-    called, _, nth = name.replace(" (", "（").replace("(", "（").rstrip("）)").partition("（")
+    """The key of a task that somebody calls by its name, or a rung of it: `解决方案（2）` is `solution-2`. What is no name stays as
+    it is."""
+    task, slash, rung = name.partition("/")
+    called, _, nth = task.replace(" (", "（").replace("(", "（").rstrip("）)").partition("（")
     forms = [form for process in PROCESSES.values() for form in process.submittable]
     keys = {say("form", form, language): form for form in forms for language in LANGUAGES}
-    return keys[called] + (f"-{nth}" if nth else "") if called in keys else name
+    return keys[called] + (f"-{nth}" if nth else "") + slash + rung if called in keys else name

@@ -79,6 +79,19 @@ async def test_only_who_was_told_acknowledges_and_only_what_is_overdue(office: O
     assert (await office.hand_in(case, "acknowledge", by="sun", rung="reply")).state == "decided", "a superior may"
 
 
+async def test_what_is_acknowledged_is_named_as_the_screens_name_it_or_by_its_key(office: Office):
+    """What is neither is refused with what it should be, and where that is to be seen."""
+    case = await breached(office)
+    async with office.api("wang") as wang:
+        path = f"/api/cases/complaint/{case}/acknowledge"
+        refused = await wang.post(path, json={"rung": "第一级"})
+        assert refused.json()["detail"] == (
+            "这个工单没有“第一级”这项待办。请写待办的名称或代码，如“回复”或 reply；它的待办见 kefu show（接口：工单的 tasks）。"
+        )
+        for rung in ("回复", "回复/0/1", "reply/0/1", "reply"):
+            assert (await wang.post(path, json={"rung": rung})).status_code == 200, rung
+
+
 async def test_a_neglected_complaint_is_mailed_up_the_line_each_once_and_at_its_planned_instant(office: Office):
     """The specialist is reminded; the manager hears, and goes away; who stands in for him hears, then the director."""
     reached: dict[str, Any] = {
