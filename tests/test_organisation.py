@@ -22,6 +22,7 @@ from models.people import POSTS, Person, Role, Store
 from models.tables import AlarmRow, NoticeRow, OrganisationRow
 from settings import House
 from starter.__main__ import app
+from starter.commands import organisation
 from starter.organisation.files import BadOrganisation, read
 from starter.organisation.returning import Returning
 from starter.organisation.staffing import Staffing
@@ -31,6 +32,7 @@ from starter.submissions import Submissions
 from tests.conftest import KEYS
 from tests.letterbox import Clock, mail_server, post_of
 from tests.office import DAY, HOUR, Office, organised
+from tests.terminals import wide_and_chinese
 from workflows import PROCESSES
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -320,7 +322,7 @@ def test_a_file_is_shown_before_it_holds_and_every_version_is_kept(house: House,
     assert kefu("load", str(file), "--yes").exit_code == 0
     history = kefu("history").output
     assert "王 → 王小明" in history
-    assert history.index("王小明") < history.index("person sun"), "the latest first"
+    assert history.index("王小明") < history.index("人员 sun"), "the latest first"
     assert "王小明" in kefu("show").output
     lasting = ("--since", "2020-01-01", "--until", "2199-01-01")
     assert kefu("away", "lin", *lasting).exit_code == 0
@@ -561,6 +563,42 @@ async def test_an_absence_that_is_ended_the_day_it_began_gives_back_and_another_
         await office.pass_time(HOUR)
         local = office.now().astimezone(office.house.calendar).isoformat()
         await away("lin")
+
+
+async def test_the_commands_speak_of_the_organisation_in_words_and_in_the_calendars_time(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever offset an absence was typed with; a task that goes back is again his whose it was."""
+    wide_and_chinese(office.house, monkeypatch, organisation)
+
+    async def kefu(*words: str) -> list[str]:
+        said = await asyncio.to_thread(CliRunner().invoke, app, ["org", *words, "--as", "wang"])
+        return said.output.splitlines()
+
+    def here(at: datetime) -> str:
+        return f"{at.astimezone(office.house.calendar):%Y-%m-%d %H:%M}"
+
+    case = await office.open()
+    since, until = office.now(), office.now() + 5 * DAY
+    async with office.api("wang") as wang:
+        away = {"person": "lin", "since": since.isoformat(), "until": until.isoformat(), "deputy": "chen"}
+        assert (await wang.post("/api/organisation/absences", json=away)).status_code == 201
+        changed = {"role": "supervisor", "department": None}
+        assert (await wang.patch("/api/organisation/people/pin", json=changed)).status_code == 200
+    said = await kefu("history")
+    assert f"  新增 请假 lin（林晓） {here(since)}  " in said
+    assert (
+        "  修改 人员 pin（品牌中心 吴）  岗位: contact（部门联系人） → supervisor（区域主管）; 部门: brand（品牌中心） → –"
+        in said
+    )
+    assert [line.split("  ")[2:] for line in said if line[0].isdigit()] == [["王经理", "人员"], ["王经理", "请假"]]
+    assert any(f"{here(since)[:10]} – {here(until)[:10]}" in line for line in await kefu("show"))
+    due = here(office.tasks(case)["reply"].due_at)
+    for command, owner in (("hand-over", "陈静"), ("give-back", "林晓"), ("hand-over", "陈静")):
+        rows = await kefu(command, "lin", "--note", "林晓请假")
+        [row] = [line for line in rows if "│ 回复 " in line]
+        assert [cell.strip() for cell in row.strip("│").split("│")][1:] == ["回复", owner, due]
+        await office.relay.deliver(case)
 
 
 def test_every_version_is_turned_over_to_a_new_key(house: House):

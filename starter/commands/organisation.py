@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from models.people import Person
-from models.words import say
+from models.words import LIST, aside, choice, option, say
+from settings import House
 from starter.commands.terminal import LANGUAGE, As, Data, form_word, out, table_of, with_front
 from starter.front import Front
 from starter.organisation import hand_over, versions
 from starter.organisation.doors import Applied, change, end_of_absence
-from starter.organisation.files import BadOrganisation, read
+from starter.organisation.files import HEADERS, BadOrganisation, read
 from workflows import PROCESSES
 
 app = typer.Typer(help="组织：人员、门店、班表、请假 · people, stores, rosters, absences")
@@ -31,20 +32,20 @@ def load(
 ) -> None:
     """装入组织 · reads the whole organisation from a file, shows what would change, and applies it when you say so."""
 
-    async def act(front: Front, preview: bool) -> Applied:
+    async def act(front: Front, preview: bool) -> tuple[Applied, House]:
         document = read(file, front.house.settings.zone).model_dump(mode="json")
-        return await change(front, front.actor(by), "loaded", lambda _: document, preview, None)
+        return await change(front, front.actor(by), "loaded", lambda _: document, preview, None), front.house
 
     try:
-        found: Applied = with_front(data, lambda front: act(front, True))
+        found, house = with_front(data, lambda front: act(front, True))
     except BadOrganisation as error:
         raise SystemExit(str(error)) from error
-    _show_changes(found.changes)
+    _show_changes(found.changes, house)
     if not found.changes:
         return
     if not yes and not typer.confirm(say("screen", "apply", LANGUAGE)):
         raise typer.Exit(1)
-    applied: Applied = with_front(data, lambda front: act(front, False))
+    applied, _ = with_front(data, lambda front: act(front, False))
     out.print(say("screen", "applied", LANGUAGE, version=applied.version))
 
 
@@ -52,13 +53,13 @@ def load(
 def show(by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """查看组织 · people, their regions and hours, who is away."""
 
-    async def act(front: Front) -> Any:
+    async def act(front: Front) -> tuple[dict[str, Any], House]:
         person = front.actor(by)
         if person.role not in versions.MAY_READ:
             raise SystemExit(say("refusal", "may_not_organise", LANGUAGE, role=person.role))
-        return versions.seen_by(person, front.house.people.now).model_dump(mode="json")
+        return versions.seen_by(person, front.house.people.now).model_dump(mode="json"), front.house
 
-    document = with_front(data, act)
+    document, house = with_front(data, act)
     if as_json:
         print(json.dumps(document, ensure_ascii=False, indent=2))
         return
@@ -69,10 +70,15 @@ def show(by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--jso
             one["id"],
             one["name"],
             say("role", one["role"], LANGUAGE),
-            " ".join([*one["regions"], *filter(None, (one["store"], one["department"]))]),
+            " ".join(
+                [
+                    *one["regions"],
+                    *filter(None, (one["store"], choice("", "department", one["department"] or "", LANGUAGE))),
+                ]
+            ),
             " ".join(one["deputies"]),
             " ".join(one["channels"]),
-            f"{away[one['id']]['since'][:10]} – {away[one['id']]['until'][:10]}" if one["id"] in away else "",
+            _days(away[one["id"]], house) if one["id"] in away else "",
         )
     out.print(table)
 
@@ -81,16 +87,19 @@ def show(by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--jso
 def history(by: As, limit: int = 20, data: Data = None) -> None:
     """历次修改 · the versions, the latest first."""
 
-    async def act(front: Front) -> list[versions.Version]:
+    async def act(front: Front) -> tuple[list[versions.Version], House]:
         person = front.actor(by)
         if person.role not in versions.MAY_READ:
             raise SystemExit(say("refusal", "may_not_organise", LANGUAGE, role=person.role))
-        read_version = front.house.people.version
-        return await front.look(person, lambda views: versions.history(views.session, person, read_version, limit))
+        read = front.house.people.version
+        found = await front.look(person, lambda views: versions.history(views.session, person, read, limit))
+        return found, front.house
 
-    for version in with_front(data, act):
-        out.print(f"[bold]{version.version}[/]  {version.at:%Y-%m-%d %H:%M}Z  {version.by}  {version.what}")
-        _show_changes(version.changes)
+    found, house = with_front(data, act)
+    for version in found:
+        by_whom, what = house.people.name(version.by), say("screen", f"org_{version.what}", LANGUAGE)
+        out.print(f"[bold]{version.version}[/]  {_here(version.at, house)}  {by_whom}  {what}")
+        _show_changes(version.changes, house)
 
 
 @app.command()
@@ -104,7 +113,7 @@ def away(
 ) -> None:
     """请假 · somebody will be away; `kefu org hand-over` then gives his open tasks to who stands in."""
 
-    async def act(front: Front) -> Applied:
+    async def act(front: Front) -> tuple[Applied, House]:
         zone = front.house.calendar
         absence = {
             "person": person,
@@ -117,19 +126,21 @@ def away(
             document["absences"].append(absence)
             return document
 
-        return await change(front, front.actor(by), "absence", made, False, None)
+        return await change(front, front.actor(by), "absence", made, False, None), front.house
 
-    _show_changes(with_front(data, act).changes)
+    applied, house = with_front(data, act)
+    _show_changes(applied.changes, house)
 
 
 @app.command()
 def end(person: str, by: As, data: Data = None) -> None:
     """销假 · somebody is back before the time; what was handed over goes back to him."""
 
-    async def act(front: Front) -> Applied:
-        return await end_of_absence(front, front.actor(by), person)
+    async def act(front: Front) -> tuple[Applied, House]:
+        return await end_of_absence(front, front.actor(by), person), front.house
 
-    _show_changes(with_front(data, act).changes)
+    applied, house = with_front(data, act)
+    _show_changes(applied.changes, house)
 
 
 @app.command("hand-over")
@@ -145,24 +156,67 @@ def give_back(person: str, by: As, note: Note, data: Data = None) -> None:
 
 
 def _moved(person: str, by: str, note: str, data: Path | None, act: Any) -> None:
-    async def moved(front: Front) -> list[hand_over.Handed]:
+    async def moved(front: Front) -> tuple[list[hand_over.Handed], House]:
         actor: Person = front.actor(by)
         directory = front.house.people.now
         absence = hand_over.absence_of(directory, person, front.now())
         items: list[hand_over.Handed] = await front.write(
             lambda session, at: act(session, front.submissions, PROCESSES, directory, absence, actor, note, at)
         )
-        return items
+        return items, front.house
 
+    items, house = with_front(data, moved)
     table = table_of("number", "task", "owner", "due")
-    for item in with_front(data, moved):
-        table.add_row(item.number, form_word(item.task), item.deputy, f"{item.due_at:%m-%d %H:%M}Z")
-    out.print(table)
+    for item in items:
+        owner = house.people.name(person if item.returned else item.deputy)
+        table.add_row(item.number, form_word(item.task), owner, _here(item.due_at, house))
+    out.print(table if items else say("screen", "nothing", LANGUAGE))
 
 
-def _show_changes(changes: list[versions.Change]) -> None:
+def _show_changes(changes: list[versions.Change], house: House) -> None:
     if not changes:
         out.print(say("screen", "unchanged", LANGUAGE))
     for one in changes:
-        fields = "; ".join(f"{name}: {was} → {now}" for name, (was, now) in one.fields.items())
-        out.print(f"  {say('screen', f'org_{one.what}', LANGUAGE)} {one.kind} {one.id}  {fields}", markup=False)
+        fields = "; ".join(
+            f"{_header(name)}: {_said(name, was, house)} → {_said(name, now, house)}"
+            for name, (was, now) in one.fields.items()
+        )
+        what, kind = (say("screen", f"org_{word}", LANGUAGE) for word in (one.what, one.kind))
+        out.print(f"  {what} {kind} {_called(one, house)}  {fields}", markup=False)
+
+
+def _called(change: versions.Change, house: House) -> str:
+    """Which one: people by their names, too; an absence by whose it is, and from when."""
+    named, _, since = change.id.partition("/")
+    if change.kind == "absence":
+        return f"{_person(named, house)} {_said('since', since, house)}"
+    return _person(named, house) if change.kind == "person" else change.id
+
+
+def _person(id: str, house: House) -> str:
+    name = house.people.name(id)
+    return id if name == id else aside(id, name, LANGUAGE)
+
+
+def _header(name: str) -> str:
+    """What a field is called, as in the head of a workbook's column."""
+    return HEADERS.get(name, name) if LANGUAGE == "zh" else name
+
+
+def _said(name: str, value: Any, house: House) -> str:
+    if value in (None, "", []):
+        return "–"
+    if name in ("role", "department"):
+        return option("", name, value, LANGUAGE)
+    if name in ("since", "until"):
+        return _here(datetime.fromisoformat(value), house)
+    return LIST[LANGUAGE].join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _days(absence: dict[str, Any], house: House) -> str:
+    return " – ".join(_here(datetime.fromisoformat(absence[name]), house)[:10] for name in ("since", "until"))
+
+
+def _here(instant: datetime, house: House) -> str:
+    """In the calendar's zone."""
+    return f"{instant.astimezone(house.calendar):%Y-%m-%d %H:%M}"

@@ -148,7 +148,7 @@ def hand_over(
                 absence=key_of(absence), case_id=item.case, task=item.task, deputy=item.deputy, at=now, by=by.id
             )
         )
-        given.append(item.model_copy(update={"handed_over": True}))
+        given.append(item.model_copy(update={"handed_over": True, "returned": False}))
     moves.tell()
     return given
 
