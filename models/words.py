@@ -22,8 +22,10 @@ _OPTIONS = {
 """Where the words are for the codes of a field, unless they are choices."""
 _SEVERAL = {"forms": "form", "processes": "process", "departments": "department", "needed": "role", "fields": "fields"}
 """Values of sentences that hold codes which are to be typed, and what field they are of."""
-LIST = {"zh": "、", "en": ", "}
+LIST: dict[Language, str] = {"zh": "、", "en": ", "}
 """What stands between several."""
+SEPARATOR: dict[Language, str] = {"zh": "；", "en": "; "}
+"""And where they are longer."""
 
 
 def say(section: str, code: str, language: Language = "zh", /, **values: Any) -> str:

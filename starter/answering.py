@@ -123,8 +123,9 @@ class Page:
     ) -> HTMLResponse:
         """The question, the matter, and where to answer; again with what was typed where that did not hold."""
         due = f"{question.task.due_at.astimezone(self._front.house.calendar):%Y-%m-%d %H:%M}"
+        intro = self._say("intro", number=question.view.number, due=due)
         parts = [
-            f"<p>{escape(question.person.name)}：{self._say('intro', number=question.view.number, due=due)}</p>",
+            f"<p>{say('letter', 'line', self._language, label=escape(question.person.name), value=intro)}</p>",
             f'<div class="question">{escape(question.text)}</div>',
             f"<dl>{''.join(self._facts(question.view.facts or {}))}</dl>",
             f'<div class="wrong" role="alert">{escape(wrong)}</div>' if wrong else "",

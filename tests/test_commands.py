@@ -1,6 +1,8 @@
 """The command line of the department: what it shows, whose it is, and what it says of what it does not know."""
 
 import asyncio
+import re
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from activities.people import SAMPLE, BadDirectory, read_directory
+from models import words as catalogue
 from settings import House
 from starter.__main__ import app
 from starter.commands import terminal, work
 from tests.office import HOUR, Office
 from tests.terminals import wide_and_chinese
+
+FULL_WIDTH = re.compile(r"[\u3000-\u303f\uff00-\uffef]")
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +59,28 @@ async def test_a_case_is_shown_with_its_facts_by_its_number(office: Office):
     assert "张小红" not in administrator
     assert "已致歉" not in administrator
     assert "您的岗位不能查看" in administrator
+
+
+async def test_who_reads_english_meets_no_full_width_punctuation(office: Office, monkeypatch: pytest.MonkeyPatch):
+    """A second proposal, a breach that two heard of, a question: in a case, a list, an inbox and a refusal."""
+    for module in (terminal, work):
+        monkeypatch.setattr(module, "LANGUAGE", "en")
+    case = await office.open(form_no="YL-1")
+    await office.hand_in(case, "solution", **office.SOLUTION)
+    await office.hand_in(case, "consent", accepted=False)
+    await office.pass_time(25 * HOUR)
+    said = [
+        (await kefu(*words, "--as", by)).output
+        for by in ("lin", "wang")
+        for words in (("show", case), ("tasks",), ("inbox",), ("hand-in", case, "nothing"))
+    ]
+    assert "solution (2)" in said[0]
+    assert "→ 林晓, 王经理" in said[0]
+    assert not [text for text in said if FULL_WIDTH.search(text)]
+    sections = tomllib.loads(Path(catalogue.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    assert not [
+        english for section in sections.values() for _, english, *_ in section.values() if FULL_WIDTH.search(english)
+    ]
 
 
 async def test_tasks_are_ones_own_and_a_managers_everybodys(office: Office):

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from models.words import say
+from models.words import LIST, aside, say
 from starter.commands.terminal import LANGUAGE, Data, form_word, out, settings_of, span, with_front, word
 from starter.front import Front
 from starter.watching.doctor import Examination, Fault, examine
@@ -92,7 +92,8 @@ def rebuild(
 
 def _show(found: Examination, zone: ZoneInfo) -> None:
     values = found.model_dump() | {
-        "rungs": "，".join(f"{say('rung', name, LANGUAGE)} {count}" for name, count in found.rungs.items()) or "0",
+        "rungs": LIST[LANGUAGE].join(f"{say('rung', name, LANGUAGE)} {count}" for name, count in found.rungs.items())
+        or "0",
         "slowest": round(found.slowest_system.total_seconds(), 1),
         "since": f"{found.since.astimezone(zone):%Y-%m-%d %H:%M}",
         "until": f"{found.until.astimezone(zone):%Y-%m-%d %H:%M}",
@@ -111,7 +112,7 @@ def _show(found: Examination, zone: ZoneInfo) -> None:
             known = [fault.number, fault.case, fault.about, *(f"{k}={v}" for k, v in fault.data.items() if v)]
             out.print("   " + "  ".join(dict.fromkeys(word for word in known if word)), markup=False)
         if len(faults) > SHOWN:
-            out.print(f"   … {len(faults) - SHOWN}（--json）", markup=False)
+            out.print("   … " + aside(str(len(faults) - SHOWN), "--json", LANGUAGE), markup=False)
     if not found.faults:
         out.print(say("screen", "all_well", LANGUAGE), markup=False)
 

@@ -88,7 +88,9 @@ def migrate(data: Data = None) -> None:
     house = House(settings_of(data))
     made = house.make_keys()
     backup = schema.upgrade(house.database)
-    out.print(f"台账已是 {schema.head()} 版" + (f"，备份在 {backup}" if backup else ""))
+    out.print(say("up", "migrated", LANGUAGE, head=schema.head()))
+    if backup:
+        out.print(say("up", "backed_up", LANGUAGE, path=backup))
     if made:
         out.print(say("up", "key_made", LANGUAGE, file=made))
     try:

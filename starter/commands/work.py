@@ -243,7 +243,7 @@ def line_of(event: TimelineEntry, people: Who) -> str:
     task = form_word(event.task) if event.task else ""
     who = people.name(event.by) if event.by and event.kind not in ("owed", "told") else ""
     late = say("screen", "late", LANGUAGE, span=span(event.late)) if event.late else ""
-    told = "→ " + "、".join(people.name(person) for person in event.told) if event.told else ""
+    told = "→ " + LIST[LANGUAGE].join(people.name(person) for person in event.told) if event.told else ""
     kind = f"noted_{event.data['what']}" if event.kind == "noted" else event.kind
     said = (f"{event.at:%m-%d %H:%M}", f"{say('event', kind, LANGUAGE)} {task}".strip(), who, late, told)
     return "  ".join(part for part in said if part)

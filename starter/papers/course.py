@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from models.complaint import COMPLAINT
 from models.complaint.facts import Customer
 from models.organisation import Who
-from models.words import Language, choice, label, say
+from models.words import SEPARATOR, Language, choice, label, say
 from starter.papers.masks import masked
 from starter.shown import TimelineEntry
 
@@ -48,15 +48,18 @@ class Course:
         said = {name: getattr(known, name) for name, field in model.model_fields.items() if name != "due"}
         left_out = [name for name, field in model.model_fields.items() if not field.is_required()]
         shown = {name: value for name, value in said.items() if name not in left_out or value not in (None, False, ())}
-        return "；".join(self._field(form, name, value) for name, value in shown.items())
+        return SEPARATOR[self._language].join(self._field(form, name, value) for name, value in shown.items())
 
     def _field(self, form: str, name: str, value: Any) -> str:
         if isinstance(value, Customer) and self._mask:
             value = masked(value)
         if isinstance(value, BaseModel):
             inner = value.model_dump(context="ledger", exclude_none=True)
-            return "；".join(self._field("complaint", f"{name}.{field}", said) for field, said in inner.items())
-        return f"{label(form, name, self._language)}：{self._value(form, name, value)}"
+            return SEPARATOR[self._language].join(
+                self._field("complaint", f"{name}.{field}", said) for field, said in inner.items()
+            )
+        called, said = label(form, name, self._language), self._value(form, name, value)
+        return say("letter", "line", self._language, label=called, value=said)
 
     def _value(self, form: str, name: str, value: Any) -> str:
         if isinstance(value, datetime):

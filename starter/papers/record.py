@@ -9,7 +9,7 @@ from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, StoreHandling
 from models.complaint.forms import Callback, Consent, Execution, Opinion, Record, Reply, Solution
 from models.forms import Bundle, Form
-from models.words import choice, label, say
+from models.words import LIST, aside, choice, label, say
 from starter.attachments.cabinet import AttachmentView
 from starter.erasure import ERASED, told
 from starter.papers.cells import Cells, F, Handed, Row
@@ -376,7 +376,7 @@ class Sheet(Cells):
             due = self._due_then(entry)
             late = entry.at - due if due else timedelta(0)
             after = self._span(late) if late >= timedelta(minutes=1) else self._say("at_due")
-            return [self._at(entry.at), task, f"{'、'.join(heard)}（{role}）", after]
+            return [self._at(entry.at), task, aside(LIST[self.language].join(heard), role, self.language), after]
         sent = entry.content or {}
         if kind == "moved":
             change = entry.data["because"]["changes"][-1]

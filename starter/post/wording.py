@@ -8,12 +8,11 @@ from zoneinfo import ZoneInfo
 
 from models.organisation import Who
 from models.tables import NoticeRow
-from models.words import LIST, Language, say
+from models.words import LIST, SEPARATOR, Language, say
 from starter.access import CAN_BE_ASKED
 
 INSTANTS = frozenset({"due_at", "due_before", "anchored_at", "planned_at", "since"})
 """Names under which the ledger's documents hold instants, UTC."""
-SEPARATOR = {"zh": "；", "en": "; "}
 
 
 def spoken(values: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
