@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from models.forms import Code, Instant, Private, Text
+from models.words import names_of
 
 Standing = Literal["active", "lost", "replaced", "moved", "left"]
 """What the member system says of a card: in use, lost, replaced by another; its member moved away, or left."""
@@ -29,6 +30,7 @@ MemberField = Literal[
 ]
 """What an application form asks, and an audit may find wanting. The store and the number are known, or nothing is taken."""
 MEMBER_FIELDS: tuple[str, ...] = get_args(MemberField)
+_CALLED = {word: field for field in MEMBER_FIELDS for word in names_of("member", field)}
 
 Yuan = Annotated[Decimal, Field(ge=0, max_digits=10, decimal_places=2)]
 
@@ -66,7 +68,7 @@ class MemberRecord(Private):
             return given
         said = {name: value for name, value in given.items() if value is not None and str(value).strip() != ""}
         if isinstance(declined := said.get("declined"), str):
-            said["declined"] = [name for name in re.split(r"[,，、;；\s]+", declined) if name]
+            said["declined"] = [_CALLED.get(name, name) for name in re.split(r"[,，、;；\s]+", declined) if name]
         return said
 
 

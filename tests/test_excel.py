@@ -675,6 +675,8 @@ def test_the_command_writes_a_template_and_replaces_no_file_unasked(tmp_path, mo
     assert run("template", "complaint", "mine.xlsx", "--past", "--force").exit_code == 0
     assert Path("mine.xlsx").read_bytes().startswith(b"PK")
     assert run("template", "praise").exit_code != 0
+    assert [run("template", name).exit_code for name in ("member", "purchase")] == [0, 0]
+    assert Path("purchase.xlsx").exists()
 
 
 # The command

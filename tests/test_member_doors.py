@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from pydantic import SecretStr
 from sqlmodel import func, select
@@ -19,14 +20,17 @@ from xlsxwriter import Workbook
 from activities.members import LocalMembers
 from models.audit import MEMBER_SYSTEM
 from models.tables import AuditLineRow, CaseRow, FinderRow, MemberFileRow, MemberRow, MessageRow, NoticeRow, PurchaseRow
+from models.words import Language
 from settings import House
 from starter.front import Front
 from starter.members import interface
-from starter.members.files import FileReport, Kind, take_file
+from starter.members.files import TABLES, FileReport, Kind, take_file
 from starter.members.folder import take_folder
 from starter.members.pull import Pulled, pull_expiring, pull_news, pull_purchases
+from starter.members.shelf import MemberViews
 from starter.members.sources import BadSource, SourceFailed, source_of
 from starter.reseal import reseal
+from starter.spreadsheets import templates
 from starter.spreadsheets.imports import ImportInterrupted
 from starter.spreadsheets.sheets import CannotImport
 from tests.conftest import KEYS
@@ -283,6 +287,41 @@ async def test_receipts_come_from_a_workbook_too(front: Front, tmp_path: Path):
         sheet.write_row(2, 0, ["R-2", "HY00000009", "SH01", "2026-11-01 10:00", 5])
     report = take(front, file, kind="purchases")
     assert (report.opened, report.rejected, report.zone_assumed) == (1, 1, 2)
+
+
+def filled_in_as_it_explains(file: Path, name: str, language: Language) -> dict[str, str]:
+    """An empty workbook with the examples of its own guide in its first row."""
+    templates.write(TABLES[name], file, language)
+    book = openpyxl.load_workbook(file)
+    sheet, guide = book.worksheets
+    examples = {row[0].value: row[4].value for row in guide.iter_rows(min_row=3)}
+    assert list(examples) == [cell.value for cell in sheet[1]]
+    for column, example in enumerate(examples.values(), start=1):
+        sheet.cell(2, column).value = example
+    book.save(file)
+    return examples
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+async def test_the_empty_workbooks_of_members_and_receipts_are_taken_back_as_their_guides_fill_them_in(
+    front: Front, house: House, tmp_path: Path, language: Language
+):
+    examples = filled_in_as_it_explains(tmp_path / "member.xlsx", "member", language)
+    assert all(examples.values())
+    report = take(front, tmp_path / "member.xlsx", by="lin")
+    assert (report.opened, report.unused_columns, report.remarks) == (1, [], []), report.rejected_file
+    assert count(house, AuditLineRow) == 1, "as it is explained it lacks nothing"
+    with house.database.reading() as session:
+        [member] = session.exec(select(MemberRow.id)).all()
+    shown = await front.look(front.actor("wang"), lambda views: MemberViews(views).member(member))
+    assert shown.data["phone"] == "13800000001"
+    assert set(shown.data["declined"]) == {"gender", "birth_date"}
+    filled_in_as_it_explains(tmp_path / "purchase.xlsx", "purchase", language)
+    book = openpyxl.load_workbook(tmp_path / "purchase.xlsx")
+    book.worksheets[0].cell(2, 6).value = None  # paid, not paid back
+    book.save(tmp_path / "purchase.xlsx")
+    bought = take(front, tmp_path / "purchase.xlsx", kind="purchases", by="lin")
+    assert (bought.opened, bought.unused_columns, bought.remarks) == (1, [], []), bought.rejected_file
 
 
 async def inbox(front: Front, person: str = "admin") -> list[str]:

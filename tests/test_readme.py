@@ -27,6 +27,8 @@ from models.promises import Promise, Rung
 from models.words import say
 from settings import Settings
 from starter.__main__ import app
+from starter.members.files import TABLES
+from starter.spreadsheets.columns import leaves_of
 from tests.office import DAY, HOUR, Office, eventually
 from workflows.complaint import ComplaintWorkflow
 
@@ -178,6 +180,12 @@ def test_the_make_targets_exist():
 
 def test_every_command_is_named_and_exists():
     assert set(re.findall(r"(?:`|\$ )kefu ([a-z-]+)", README)) == set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_columns_of_members_and_receipts_are_those_of_the_empty_workbooks():
+    for name, table in TABLES.items():
+        columns = [leaf.label() + ("\\*" if leaf.required else "") for leaf in leaves_of(table)]
+        assert ", ".join(columns) in README.replace("\n  ", " "), name
 
 
 def test_the_glossary_has_the_nine_words_and_no_others():

@@ -13,6 +13,7 @@ from models.tasks import Process
 from models.words import say
 from starter.commands.terminal import LANGUAGE, As, Data, house_of, pairs_of, settings_of, with_front
 from starter.front import Front
+from starter.members.files import TABLES
 from starter.spreadsheets import imports, templates
 from starter.spreadsheets.sheets import CannotImport
 from starter.submissions import Submissions
@@ -81,12 +82,13 @@ def write_template(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="覆盖已有文件 · replace an existing file")] = False,
 ) -> None:
-    """生成一张可以填写、可以导入的空表 · write an empty workbook to fill in and import."""
-    if process not in PROCESSES:
-        raise SystemExit(say("import", "no_process", LANGUAGE, process=process, processes=", ".join(PROCESSES)))
+    """生成一张可以填写、可以导入的空表 · write an empty workbook to fill in and import: of complaints, member, purchase."""
+    tables = PROCESSES | TABLES
+    if process not in tables:
+        raise SystemExit(say("import", "no_process", LANGUAGE, process=process, processes=", ".join(tables)))
     target = file or Path(f"{process}.xlsx")
     try:
-        templates.write(PROCESSES[process], target, LANGUAGE, with_past=past, replace=force)
+        templates.write(tables[process], target, LANGUAGE, with_past=past, replace=force)
     except CannotImport as error:
         raise SystemExit(error.said(LANGUAGE)) from error
     print(say("template", "written", LANGUAGE, path=target))

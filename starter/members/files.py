@@ -49,11 +49,12 @@ MAY_BRING: dict[Kind, frozenset[Role]] = {
 AT_ONCE: dict[Kind, int] = {"members": 100, "purchases": 100, "existing": 500}
 """Rows of one transaction: a door waits no longer than for a few forms; at go-live nobody waits."""
 
-_TABLES = {
+TABLES = {
     name: Process(name=name, case=cast(Any, model), intake=Nothing, promises=Nothing, forms=())
     for name, model in (("member", MemberRecord), ("purchase", PurchaseRecord))
 }
-NAMES = {name: Names.of(table) for name, table in _TABLES.items()}
+"""What a file may hold, as the reader of tables, and the maker of empty ones, know it."""
+NAMES = {name: Names.of(table) for name, table in TABLES.items()}
 
 Write = Callable[[Callable[[Session, datetime], Any]], Any]
 """One transaction of the ledger."""
@@ -109,7 +110,7 @@ def take_file(
     name = "purchase" if kind == "purchases" else "member"
     names, mapping = NAMES[name], mapping or {}
     table = sheet_of(file, lambda header: header in mapping or names.find(header) is not None, sheet)
-    plan = Plan.of(_TABLES[name], names, table, mapping, fixed or {}, house.calendar, False)
+    plan = Plan.of(TABLES[name], names, table, mapping, fixed or {}, house.calendar, False)
     report = FileReport(table.rows, unused_columns=plan.unused, remarks=table.remarks)
     report.nearest = {header: nearest for header in plan.unused if (nearest := names.nearest(header))}
     intake = _Intake(plan, kind, report, audits, receipts, partial(_patiently, write, report, pause), pause)

@@ -9,7 +9,7 @@ import xlsxwriter
 from xlsxwriter.workbook import Workbook
 
 from models.tasks import Process
-from models.words import Language, example, say
+from models.words import Language, example, knows, say
 from starter.spreadsheets.columns import DAYS, INSTANTS, Leaf, leaves_of
 from starter.spreadsheets.sheets import CannotImport
 
@@ -42,7 +42,7 @@ def write(process: Process, path: Path, language: Language, *, with_past: bool =
     leaves = [leaf for leaf in leaves_of(process) if with_past or not leaf.is_past]
     try:
         with path.open("wb" if replace else "xb") as file, xlsxwriter.Workbook(file) as book:
-            _write_sheet(book, leaves, language)
+            _write_sheet(book, leaves, process, language)
             _write_guide(book, leaves, process, language)
     except FileExistsError as error:
         raise CannotImport("exists", path=path) from error
@@ -59,8 +59,8 @@ def _kind_of(leaf: Leaf) -> Kind:
     return CODE if leaf.is_code else TEXT
 
 
-def _write_sheet(book: Workbook, leaves: list[Leaf], language: Language) -> None:
-    sheet = book.add_worksheet(say("template", "sheet", language))
+def _write_sheet(book: Workbook, leaves: list[Leaf], process: Process, language: Language) -> None:
+    sheet = book.add_worksheet(_said(process, "sheet", language))
     sheet.freeze_panes(1, 1)
     sheet.set_row(0, 24)
     heads = {
@@ -84,8 +84,8 @@ def _write_guide(book: Workbook, leaves: list[Leaf], process: Process, language:
     bold, wrapped = book.add_format({"bold": True}), book.add_format({"text_wrap": True, "valign": "top"})
     for column, width in enumerate((26, 10, 44, 44, 26)):
         sheet.set_column(column, column, width, wrapped)
-    first = say("template", "sheet", language)
-    intro = say("template", "intro", language, sheet=first, process=process.name)
+    first = _said(process, "sheet", language)
+    intro = _said(process, "intro", language, sheet=first, process=process.name)
     sheet.merge_range(0, 0, 0, 4, intro, wrapped)
     sheet.set_row(0, 48)
     for column, code in enumerate(("column", "needed", "how", "choices", "example")):
@@ -102,7 +102,14 @@ def _explained(process: Process, leaf: Leaf, language: Language) -> tuple[str, .
     shown = example(process.name, leaf.name, language) or kind.example or next(iter(words), "")
     needed = say("template", "required", language) if leaf.required else ""
     between = "、" if language == "zh" else ", "
-    return _header(leaf, language), needed, say("template", kind.code, language), between.join(words), shown
+    how = _said(process, leaf.name, language, otherwise=kind.code)
+    return _header(leaf, language), needed, how, between.join(words), shown
+
+
+def _said(process: Process, code: str, language: Language, /, *, otherwise: str = "", **values: str) -> str:
+    """What the catalogue says of this table, or else of any."""
+    own = f"{process.name}.{code}"
+    return say("template", own if knows("template", own) else otherwise or code, language, **values)
 
 
 def _header(leaf: Leaf, language: Language) -> str:
