@@ -134,7 +134,7 @@ class NoticeView(BaseModel):
     id: int
     what: str
     text: str
-    """What it says, in the reader's language; nothing about the customer."""
+    """What it says, in the reader's language; nothing about the customer, and a member masked."""
     case: str | None
     """None where it is about the desk itself."""
     task: str | None

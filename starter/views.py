@@ -17,7 +17,7 @@ from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionR
 from models.tasks import OPENING
 from models.words import Language
 from starter import access
-from starter.members.said import wanting
+from starter.members.said import wanting, whom
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
 from starter.post.wording import INSTANTS, sentence
 from starter.refusals import Conflict, Invalid, NotFound
@@ -283,6 +283,7 @@ class Views:
             id=row.id or 0,
             what=row.what,
             text=sentence(row, number, language, self._people, self._zone, notices.said(self._session, row))
+            + whom(self._session, self._keys, self._reader, row, language)
             + wanting(self._session, row, language),
             case=row.case_id,
             task=row.task,

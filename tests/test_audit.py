@@ -168,6 +168,24 @@ async def test_e46_who_fills_in_one_field_of_several_hears_what_is_still_wanting
     assert office.heard(case, "wang") == ["wanting_again/None"]
 
 
+async def test_whoever_hears_of_a_member_reads_which_one_it_is_and_masked(office: Office, fuxi: MemberSystem):
+    """In the inbox, as he opens it: nothing of it is kept with the notice."""
+    taken = await fuxi.sends(record(712, phone=None, name="欧阳静"))
+    await office.pass_time(73 * HOUR)
+    which = f"会员：姓名 欧*，会员号 ****12，会员卡号 ****12；全部资料：kefu members show {taken['member']}。"
+    for person in ("oa-sh01", "qian", "wang"):
+        async with fuxi.door(person) as door:
+            told = (await door.get("/api/notices")).json()["items"]
+        texts = [notice["text"] for notice in told if notice["case"] == taken["case"]]
+        assert {which in text for text in texts} == {True}, texts
+    with office.house.database.reading() as session:
+        kept = str([row.model_dump() for row in session.exec(select(NoticeRow))])
+    assert not [known for known in ("欧", "00000712", "****12") if known in kept]
+    async with fuxi.door("wang") as door:
+        spoken = (await door.get("/api/notices", headers={"Accept-Language": "en"})).json()["items"][0]["text"]
+    assert "The member: name 欧*, member number ****12, card number ****12; all of him: kefu members show" in spoken
+
+
 async def test_a_store_that_is_late_is_reminded_then_its_supervisor_and_the_manager_hear(
     office: Office, fuxi: MemberSystem
 ):

@@ -127,6 +127,8 @@ async def test_a_month_from_the_list_to_the_end_of_the_cards(office: Office):
 
     await office.hand_in(poor.id, "call", process="expiry_notice", outcome="will_spend", comment="过年来买")
     assert office.heard(poor.id, "oa-sh01") == ["member_called/None"]
+    [told] = (await office.front.look(office.front.actor("oa-sh01"), lambda views: views.notices())).items
+    assert told.text.endswith("会员：姓名 会*，会员号 ****，会员卡号 ****；全部资料：kefu members show poor。")
     await looked_round(office)
     assert cases(office, "expiry_calls")["2027-01-east"].state == "archived"
     assert cases(office, "expiry_calls")["2027-01-south"].state == "open"

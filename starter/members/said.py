@@ -1,16 +1,56 @@
-"""What a store is told of an audit: exactly which fields are wanting, in the words of the screens; nothing of the member."""
+"""What a notice says of a member: which one it is about, masked; and, of an audit, exactly which fields are wanting."""
 
 from typing import Any
 
 from sqlmodel import Session, col, select
 
+from activities import members
+from activities.keys import KeyRing
 from models.audit import AUDIT, Review, Supplement
+from models.expiry import EXPIRY_NOTICE
 from models.members import MEMBER_FIELDS
-from models.tables import NoticeRow, SubmissionRow
+from models.people import Person, Role
+from models.tables import MemberRow, NoticeRow, SubmissionRow
 from models.tasks import OPENING
 from models.words import Language, choice, label, say
+from starter.papers import masks
 
 TELLING = (OPENING, Supplement.form, Review.form)
+
+WHOLE = frozenset({Role.STORE, Role.SPECIALIST, Role.MANAGER})
+MASKED = frozenset({Role.SUPERVISOR, Role.DIRECTOR})
+HIDE = {
+    "member_no": masks.ends,
+    "card_no": masks.ends,
+    "name": masks.name,
+    "birth_date": lambda said: f"{said[:4]}{masks.STARS}",
+    "phone": masks.phone,
+    "email": masks.email,
+    "address": masks.address,
+}
+"""What who need not know a member sees of him."""
+KNOWN_BY = ("name", "member_no", "card_no")
+"""What tells one member of a store from another, masked as it is."""
+
+
+def whom(session: Session, keys: KeyRing, reader: Person, notice: NoticeRow, language: Language) -> str:
+    """Which member a notice is about: masked for everybody, and where all of him is. Opened as it is read, and never kept.
+
+    Nothing where the notice is about no member, or its reader may not know him.
+    """
+    if (notice.case_id or "").rpartition("-")[0] not in (AUDIT.name, EXPIRY_NOTICE.name):
+        return ""
+    of = select(SubmissionRow).where(SubmissionRow.case_id == notice.case_id, SubmissionRow.form == OPENING)
+    opening = session.exec(of).first()
+    row = session.get(MemberRow, opening.outline.get("member")) if opening else None
+    if row is None or reader.role not in WHOLE | MASKED or not reader.may_see(row.store, row.region):
+        return ""
+    known = members.whole(row, keys)
+    between = "，" if language == "zh" else ", "
+    member = between.join(
+        f"{label('member', name, language)} {HIDE[name](known[name])}" for name in KNOWN_BY if known.get(name)
+    )
+    return say("notice", "whom", language, member=member, id=row.id)
 
 
 def wanting(session: Session, notice: NoticeRow, language: Language) -> str:

@@ -11,29 +11,16 @@ from activities import members
 from models.audit import AUDIT_LIST
 from models.forms import Private, Text
 from models.members import Standing
-from models.people import Person, Role
+from models.people import Person
 from models.tables import AuditLineRow, CaseRow, MemberRow, SearchRow, TaskRow
 from models.words import Language, say
 from starter.access import Scoped, scoped
 from starter.customers import normal
 from starter.members.rules import number_of
+from starter.members.said import HIDE, MASKED, WHOLE
 from starter.pages import Page, Part, instant_of, read_cursor
-from starter.papers import masks
 from starter.refusals import Forbidden, NotFound
 from starter.views import Views
-
-WHOLE = frozenset({Role.STORE, Role.SPECIALIST, Role.MANAGER})
-MASKED = frozenset({Role.SUPERVISOR, Role.DIRECTOR})
-HIDE = {
-    "member_no": masks.ends,
-    "card_no": masks.ends,
-    "name": masks.name,
-    "birth_date": lambda said: f"{said[:4]}{masks.STARS}",
-    "phone": masks.phone,
-    "email": masks.email,
-    "address": masks.address,
-}
-"""What who need not know a member sees of him."""
 
 State = Literal["existing", "listed", "incomplete", "audited"]
 """A member before go-live; on the list of a day; something is wanting, or is audited again; found complete."""
