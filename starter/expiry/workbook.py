@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
+from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,6 @@ from activities.keys import KeyRing
 from activities.members import whole
 from models.expiry import Reckoned, Waiver
 from models.organisation import Who
-from models.people import CALENDAR
 from models.tables import ExpiryLineRow, ExpiryListRow, MemberRow
 from models.words import Language, choice, say
 from starter.expiry.course import Course, courses
@@ -90,14 +90,15 @@ class Book:
             sheet.write_string(line, 1, value)
 
     def _rows(self) -> Iterator[list[Value]]:
-        nth = 0
-        while lines := self._some(nth):
+        last, number = 0, count(1)  # those with the waiver have places between
+        while lines := self._some(last):
             known = courses(self.session, [line.case_id for line, _ in lines if line.case_id])
             for line, member in lines:
                 course = known.get(line.case_id or "")
                 values = self._of_member(line, member) | (self._of_course(course) if course else {})
+                values["nth"] = next(number)
                 yield [values.get(name) for name, _, _ in COLUMNS]
-            nth = lines[-1][0].nth
+            last = lines[-1][0].nth
 
     def _some(self, after: int) -> list[tuple[ExpiryLineRow, MemberRow]]:
         query = select(ExpiryLineRow, MemberRow).join(MemberRow, col(MemberRow.id) == col(ExpiryLineRow.member_id))
@@ -113,7 +114,6 @@ class Book:
         stands = Reckoned(self._rule, line.purchases, yuan(line.fen))
         store = self.people.store(line.store)
         return {
-            "nth": line.nth,
             "month": self.month,
             "store": store.name if store else line.store,
             "region": line.region,
@@ -123,7 +123,7 @@ class Book:
             "spend": stands.spend,
             "purchases_missing": stands.purchases_missing,
             "amount_missing": Decimal(stands.amount_missing),
-            "made_by": self._anyway_by or CALENDAR.name,
+            "made_by": self._anyway_by or self._said("calendar"),
             "made_at": self._minute(self.made_at),
         }
 
