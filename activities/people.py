@@ -81,6 +81,12 @@ class Organisation:
     def name(self, id: str) -> str:
         return self.now.name(id)
 
+    def called(self, id: str) -> str:
+        return self.now.called(id)
+
+    def region_name(self, region: str | None) -> str | None:
+        return self.now.region_name(region)
+
     def store(self, code: str | None) -> Store | None:
         return self.now.store(code)
 

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, Self
+from typing import Annotated, Protocol, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.duty import Absence, after, next_hours
@@ -27,6 +27,8 @@ class Who(Protocol):
     def stores(self) -> tuple[Store, ...]: ...
     def person(self, id: str) -> Person | None: ...
     def name(self, id: str) -> str: ...
+    def called(self, id: str) -> str: ...
+    def region_name(self, region: str | None) -> str | None: ...
     def store(self, code: str | None) -> Store | None: ...
     def region(self, store: str | None) -> str | None: ...
     def resolve(self, role: Role, wanted: "Wanted") -> str: ...
@@ -57,6 +59,8 @@ class Directory(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     zone: str = "Asia/Shanghai"
     """Whose clock the rosters follow."""
+    regions: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    """How the regions are called, by code: on paper and in workbooks. One that is not here is called by its code."""
     stores: tuple[Store, ...] = ()
     people: tuple[Person, ...]
     absences: tuple[Absence, ...] = ()
@@ -97,6 +101,14 @@ class Directory(BaseModel):
         """How a person is called; somebody who is gone by his id."""
         person = self.person(id)
         return person.name if person else id
+
+    def called(self, id: str) -> str:
+        """A person's name where it stands alone: with his id where somebody else has the same."""
+        return _apart(id, {person.id: person.name for person in self.people})
+
+    def region_name(self, region: str | None) -> str | None:
+        """How a region is called, as `called` has it."""
+        return _apart(region, self.regions) if region else region
 
     def store(self, code: str | None) -> Store | None:
         return next((known for known in self.stores if known.code == code), None)
@@ -207,6 +219,12 @@ class Directory(BaseModel):
 
 
 There = Callable[[Person, datetime], bool]
+
+
+def _apart(code: str, names: Mapping[str, str]) -> str:
+    """The name of a code, with the code where others have that name; of one without a name the code."""
+    name = names.get(code, code)
+    return f"{name}（{code}）" if list(names.values()).count(name) > 1 else name
 
 
 def _anybody(_person: Person, _at: datetime) -> bool:

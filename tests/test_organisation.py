@@ -45,7 +45,7 @@ def here(text: str) -> datetime:
 
 
 def someone(id: str, role: Role = Role.SPECIALIST, **more: Any) -> Person:
-    return Person(id=id, name=id, role=role, **more)
+    return Person(**{"id": id, "name": id, "role": role, **more})
 
 
 ABOVE = (
@@ -247,6 +247,9 @@ def test_a_file_that_does_not_hold_together_is_refused_with_the_line_and_the_rea
 
 def workbook(file: Path, rows: list[list[str]]) -> Path:
     book = xlsxwriter.Workbook(file)
+    regions = book.add_worksheet("区域")
+    regions.write_row(0, 0, ["区域", "名称"])
+    regions.write_row(1, 0, ["east", "华东"])
     stores = book.add_worksheet("门店")
     stores.write_row(0, 0, ["门店编号", "名称", "区域", "开业"])
     stores.write_row(1, 0, ["E1", "东一店", "east"])
@@ -294,11 +297,20 @@ def test_a_workbook_says_the_same_as_a_file(tmp_path: Path):
     addresses = [address.get_secret_value() for address in wang.channels]
     assert addresses == ["wecom:wangjl", "mailto:wang@example.com"]
     assert (wang.quiet, wang.language, wang.most_an_hour) == ("22:00-07:00", "en", 30)
+    assert directory.regions == {"east": "华东"}
     assert lin.channels == ()
     with pytest.raises(
         BadOrganisation, match=r"人员 row 3.*people\.1\.role: 只能是：.*specialist（客服专员）.* · must be"
     ):
         read(workbook(tmp_path / "bad.xlsx", [PEOPLE[0], ["wang", "王", "boss", "", "", ""]]), "Asia/Shanghai")
+
+
+def test_people_and_regions_are_called_by_name_and_told_apart_by_their_codes_where_two_have_one_name():
+    two = of(someone("x", name="李娜"), someone("y", name="李娜"), someone("z", name="赵敏"))
+    assert [two.called(person) for person in ("x", "y", "z", "gone")] == ["李娜（x）", "李娜（y）", "赵敏", "gone"]
+    chain = two.model_copy(update={"regions": {"e1": "华东", "e2": "华东", "s": "华南"}})
+    named = [chain.region_name(code) for code in ("e1", "e2", "s", "north", None)]
+    assert named == ["华东（e1）", "华东（e2）", "华南", "north", None]
 
 
 def test_a_file_is_shown_before_it_holds_and_every_version_is_kept(house: House, tmp_path: Path, monkeypatch):

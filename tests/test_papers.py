@@ -304,7 +304,7 @@ async def test_the_register_has_a_row_for_each_complaint_of_its_days(office: Off
         "投诉渠道": "OA",
         "类型": "投诉",
         "门店": "上海南京东路店",
-        "区域": "east",
+        "区域": "华东",
         "问题类别": "质量/起球",
         "货号": "Y-1700",
         "内容摘要": FACTS["content"],

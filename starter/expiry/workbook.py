@@ -116,7 +116,7 @@ class Book:
         return {
             "month": self.month,
             "store": store.name if store else line.store,
-            "region": line.region,
+            "region": self.people.region_name(line.region),
             **{name: known.get(name) for name in ("card_no", "name", "phone")},
             "valid_through": line.valid_through.isoformat(),
             "purchases": stands.purchases,

@@ -1,4 +1,4 @@
-"""The organisation from a file: TOML, or a workbook with the sheets stores, people, days and absences."""
+"""The organisation from a file: TOML, or a workbook with the sheets regions, stores, people, days and absences."""
 
 import re
 import tomllib
@@ -20,7 +20,7 @@ from starter.refusals import reason_of
 
 LISTS = ("regions", "specialities", "deputies", "channels")
 DATES = ("opens_on", "closes_on", "day")
-SHEETS = {"stores": "门店", "people": "人员", "days": "班表例外", "absences": "请假"}
+SHEETS = {"regions": "区域", "stores": "门店", "people": "人员", "days": "班表例外", "absences": "请假"}
 """`days` are the days on which somebody's hours are not the week's; they go to his roster."""
 HEADERS: dict[str, str] = {
     "code": "门店编号",
@@ -121,6 +121,8 @@ def _of_workbook(path: Path, zone: str) -> tuple[dict[str, Any], dict[tuple[str,
                 lines[kind, f"#{len(document[kind])}"] = f"{sheet} row {number}"
                 lines[kind, str(one.get("id") or one.get("code") or one.get("person"))] = f"{sheet} row {number}"
                 document[kind].append(one)
+    if named := document.pop("regions", []):
+        document["regions"] = {one.get("region", ""): one.get("name", "") for one in named}
     for one in document.pop("days", []):
         his = next((person for person in document.get("people", []) if person.get("id") == one.get("person")), None)
         if his is None or "day" not in one:

@@ -86,6 +86,7 @@ def _items(directory: Directory) -> dict[tuple[Any, str], dict[str, Any]]:
         **{("person", one["id"]): one for one in document["people"]},
         **{("absence", f"{one['person']}/{one['since']}"): one for one in document["absences"]},
         ("setting", "zone"): {"zone": document["zone"]},
+        ("setting", "regions"): {"regions": document["regions"]},
     }
 
 

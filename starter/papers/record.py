@@ -130,7 +130,7 @@ class Sheet(Cells):
             ),
             self._pairs(
                 self._cell("store", shop, 1.25),
-                (self._say("region"), self.view.region or "", 1),
+                (self._say("region"), self.people.region_name(self.view.region) or "", 1),
                 self._cell("category", facts.category or ""),
             ),
             self._pairs(

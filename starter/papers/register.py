@@ -162,7 +162,7 @@ class Register:
             "channel": self._choice("channel", facts["channel"]),
             "kind": self._choice("kind", row.taken_for),
             "store": self._store(row),
-            "region": row.region,
+            "region": self._people.region_name(row.region),
             "category": facts.get("category"),
             "goods.style_no": (facts.get("goods") or {}).get("style_no"),
             "severity": self._choice("severity", facts.get("severity", "ordinary")),
@@ -203,7 +203,7 @@ class Register:
         owed = sorted((task for task in tasks.values() if task.state == "open"), key=lambda task: task.due_at)
         done = sorted((task.done_at, task.done_by) for task in tasks.values() if task.done_at and task.done_by)
         person = owed[0].owner if owed else done[-1][1] if done else None
-        return self._people.name(person) if person else ""
+        return self._people.called(person) if person else ""
 
     def _store(self, row: Row[Any]) -> str:
         known = self._people.store(row.store)
