@@ -432,9 +432,11 @@ async def test_the_command_prints_the_form(office: Office, monkeypatch: pytest.M
     await asyncio.to_thread(printed_by)
     [whole] = await asyncio.to_thread(lambda: list(tmp_path.glob("*.pdf")))
     assert number in whole.name
-    await asyncio.to_thread(printed_by, "--masked", "-o", "masked.pdf")
-    assert customer in text_of(whole.read_bytes())
-    masked = text_of((tmp_path / "masked.pdf").read_bytes())
+    await asyncio.to_thread(printed_by, "--masked")
+    assert customer in text_of(whole.read_bytes()), "the masked one lies beside it"
+    masked = text_of((tmp_path / f"{whole.stem}-masked.pdf").read_bytes())
+    await asyncio.to_thread(printed_by, "--masked", "-o", "mine.pdf")
+    assert text_of((tmp_path / "mine.pdf").read_bytes()) == masked
     assert (customer in masked, squeezed(number) in masked) == (False, True)
     with pytest.raises(SystemExit, match="没有"):
         await asyncio.to_thread(kefu, ["record", "OA-none", "--as", "lin"], standalone_mode=False)

@@ -110,7 +110,7 @@ async def record(
         print=None if archive else Print(by.id, front.now()),
         attachments=await asyncio.to_thread(front.attachments.of, case, by),
     )
-    return f"{view.number}.pdf", await printed(sheet.form(), sheet.as_of)
+    return f"{view.number}{'-masked' if masked else ''}.pdf", await printed(sheet.form(), sheet.as_of)
 
 
 async def register(front: Front, by: Person, period: Period, language: Language) -> tuple[str, Iterator[bytes]]:
