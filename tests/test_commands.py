@@ -172,11 +172,20 @@ async def test_the_survey_is_handed_in_and_shown_with_its_questions(office: Offi
     ]
 
 
-async def test_who_is_asked_is_told_how_to_answer_and_what_he_types_is_taken(office: Office):
+async def test_who_is_asked_is_told_how_to_answer_and_what_he_types_is_taken(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+):
     case = await office.open()
     await office.hand_in(case, "ask_department", department="merchandise", question="同批次还有吗")
     told = (await kefu("inbox", "--as", "shang")).output.replace("\n", "")
     assert f"kefu hand-in {case} assist" in told
+    async with office.api("shang") as door:
+        link = (await door.get("/api/notices")).json()["items"][0]["answer"]
+    for pages in (None, "https://kefu.example.com"):
+        monkeypatch.setenv("KEFU_LINK", pages or "")
+        lines = (await kefu("inbox", "--as", "shang")).output.splitlines()
+        assert f"部门答复（{case}）的答复链接：{pages or ''}{link}" in lines, "whole, whatever the table's width"
+    assert "答复链接" not in (await kefu("inbox", "--as", "lin")).output
     shown = (await kefu("show", case, "--as", "shang")).output
     assert "协助事项: 同批次还有吗" in shown
     assert "羽绒服穿了两次就跑绒" in shown

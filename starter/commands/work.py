@@ -133,15 +133,22 @@ def show(case: Name, by: As, data: Data = None, as_json: Annotated[bool, typer.O
 def inbox(by: As, limit: Limit = 50, cursor: Cursor = None, data: Data = None) -> None:
     """消息 · what you were told, the latest first."""
 
-    async def act(front: Front) -> Page[NoticeView]:
+    async def act(front: Front) -> tuple[Page[NoticeView], House]:
         actor = front.actor(by)
-        return await front.look(actor, lambda views: views.notices(language=LANGUAGE, limit=limit, cursor=cursor))
+        page = await front.look(actor, lambda views: views.notices(language=LANGUAGE, limit=limit, cursor=cursor))
+        return page, front.house
 
-    page = with_front(data, act)
+    page, house = with_front(data, act)
     table = table_of("at", "message", "case")
     for notice in page.items:
         table.add_row(f"{notice.created_at:%m-%d %H:%M}", notice.text, notice.case or "")
     out.print(table if page.items else word("nothing"))
+    links = {
+        notice.answer: notice for notice in page.items if notice.answer
+    }  # a question's is told again with each notice
+    for link, notice in links.items():
+        values = {"form": notice.task, "case": notice.case, "link": f"{house.settings.link or ''}{link}"}
+        say_line(say("screen", "answer_link", LANGUAGE, **values))
     rest_of(page)
 
 
