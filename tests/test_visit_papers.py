@@ -190,6 +190,42 @@ async def test_a_workbook_of_more_lines_than_a_plan_may_have_is_refused_with_the
     assert [answer.json()["errors"][0]["field"] for answer in refused] == ["lines", "lines"]
 
 
+async def test_a_workbook_names_all_that_does_not_hold_at_once_and_nothing_that_only_follows(visiting: Visiting):
+    month = await planned(visiting)
+    path = f"/api/visits/plans/{month}/SH01"
+    book = await book_at(visiting, f"{path}/template.xlsx", by="oa-sh01")
+    heads = {str(cell.value).rstrip("*"): n for n, cell in enumerate(book.worksheets[0][1], start=1)}
+    good = {"顾客姓名": "甲", "联系电话": "13800000001", "回访目的": "关怀回访", "计划日期": day(month, 9)}
+    for row, said in enumerate(
+        (
+            good,
+            good | {"联系电话": "1.38E+10", "计划日期": day(shifted(month, 1), 1)},
+            good | {"回访目的": "随便", "购买日期": "昨天", "回访人": "oa-sh02"},
+            good | {"联系电话": "138", "计划日期": day(shifted(month, 1), 1)},
+            good | {"计划日期": "月底"},
+            good,
+        ),
+        start=2,
+    ):
+        for name, value in said.items():
+            book.worksheets[0].cell(row, heads[name]).value = value
+    refused = await upload(visiting, path, book)
+    assert refused.status_code == 422
+    assert [(error["field"], error["code"]) for error in refused.json()["errors"]] == [
+        ("rows.3.phone", "number_mangled"),
+        ("rows.3.planned_on", "not_in_month"),
+        ("rows.4.purchased_on", "date_from_datetime_parsing"),
+        ("rows.4.purpose", "literal_error"),
+        ("rows.4.caller", "caller_elsewhere"),
+        ("rows.5.planned_on", "not_in_month"),
+        ("rows.5.phone", "phone_short"),
+        ("rows.6.planned_on", "date_from_datetime_parsing"),
+        ("rows.7.member_no", "line_twice"),
+    ]
+    async with visiting.door("oa-sh01") as door:
+        assert (await door.get(path)).json()["versions"] == [], "nothing of it is taken"
+
+
 async def upload(visiting: Visiting, path: str, book: Any) -> Any:
     memory = BytesIO()
     if book:

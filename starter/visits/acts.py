@@ -8,9 +8,11 @@ from sqlmodel import Session
 
 from activities.database import once_more
 from models.people import Person
+from models.visits.facts import PlannedVisit
 from models.visits.months import Month
 from starter.front import Front
 from starter.submissions import Receipt
+from starter.views import Views
 from starter.visits.calls import Called, Calls, CallSent, PutOff
 from starter.visits.headquarters import Headquarters, Remark
 from starter.visits.plans import Delivered, Plans, PlanSent, Source
@@ -32,6 +34,15 @@ async def deliver_plan(
     if case := kept[-1].month_case:
         await front.relay.carry(case)
     return Delivered(receipt, kept[-1].version, kept[-1].month_case)
+
+
+async def look_at_plan(front: Front, by: Person, month: Month, store: str, lines: list[PlannedVisit]) -> None:
+    """Look at a plan's lines as `deliver_plan` does, and take none."""
+
+    def look(views: Views) -> None:
+        Plans(views.session, views.now, front.house, front.submissions, by).look_at(month, store, lines)
+
+    await front.look(by, look)
 
 
 async def call(front: Front, by: Person, visit: str, sent: CallSent, key: str | None = None) -> Called:

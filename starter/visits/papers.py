@@ -170,11 +170,16 @@ async def deliver_workbook(
     if not found.lines:
         raise Invalid([FieldError(field="file", code="no_day_planned")])
     if len(found.lines) > MOST_SENT:
-        raise Invalid([FieldError(field="lines", code="too_many_lines", values={"limit": str(MOST_SENT)})])
+        raise Invalid(
+            [FieldError(field="lines", code="too_many_lines", values={"limit": str(MOST_SENT)}), *found.errors]
+        )
     try:
-        return await acts.deliver_plan(front, by, month, store, PlanSent(lines=found.lines), "workbook", key)
+        if not found.errors:
+            return await acts.deliver_plan(front, by, month, store, PlanSent(lines=found.lines), "workbook", key)
+        await acts.look_at_plan(front, by, month, store, found.lines)
     except Invalid as error:
-        raise sheets.by_row(error, found.rows) from error
+        raise sheets.by_row(error, found) from error
+    raise Invalid(found.errors)
 
 
 def _file(content: bytes, name: str) -> Response:

@@ -110,6 +110,12 @@ class Plans:
             self._submissions.add_in(self._session, VISIT_MONTH, consolidated.id, Appended(store=store), CALENDAR)
         return Delivered(receipt, version, consolidated.id if consolidated else None)
 
+    def look_at(self, month: str, store: str, lines: list[PlannedVisit]) -> None:
+        """Look at lines as `deliver` does, and take none."""
+        case = self._opened(month, self._may_deliver(store))
+        standing = {line for _, line in self._standing(case)} if case else set()
+        self._checked(month, store, PlanSent(lines=lines), standing)
+
     # Who and when
 
     def _may_deliver(self, store: str) -> Store:
@@ -130,16 +136,20 @@ class Plans:
 
     def _case(self, month: str, store: Store) -> CaseRow:
         """The plan's case, ours until the transaction ends; of this month or the next one it is opened where nobody has yet."""
-        facts = facts_of(month, store, self._house.calendar)
-        query = select(CaseRow.id).where(CaseRow.process == VISIT_PLAN.name, CaseRow.number == facts.plan_no)
-        case = self._session.exec(query).first()
+        case = self._opened(month, store)
         this = month_of(self._today)
         if case is None and month not in (this, shifted(this, 1)):
             raise NotFound("no_such_plan", month=month, store=store.code)
         if case is None:
+            facts = facts_of(month, store, self._house.calendar)
             case = self._submissions.open_in(self._session, VISIT_PLAN, facts, CALENDAR).case
             self._session.flush()
         return locked(self._session, case)
+
+    def _opened(self, month: str, store: Store) -> str | None:
+        number = facts_of(month, store, self._house.calendar).plan_no
+        query = select(CaseRow.id).where(CaseRow.process == VISIT_PLAN.name, CaseRow.number == number)
+        return self._session.exec(query).first()
 
     def _last(self, case: str) -> PlanVersionRow | None:
         query = select(PlanVersionRow).where(PlanVersionRow.case_id == case).order_by(col(PlanVersionRow.nth).desc())

@@ -29,6 +29,10 @@ RECENT = timedelta(days=60)
 MOST = 300
 """Members of a kind that are offered."""
 ROOM = 200
+STAND_INS = {"purpose": "care", "planned_on": "2000-01-01"}
+"""What a line needs to be looked at where its own cell does not hold."""
+ON_THEIR_OWN = frozenset({"planned_on", "purchased_on", "caller"})
+"""Fields that hold or do not, whatever stands in the others."""
 
 
 def names() -> Names:
@@ -132,36 +136,42 @@ class Read:
     """The planned lines of a workbook, and the row that each stands in."""
 
     lines: list[PlannedVisit]
+    """Last those of which a cell does not hold: what is left of them, to be looked at and never taken."""
     rows: list[int]
     left_out: int
     """Rows without a day."""
+    errors: list[FieldError]
+    """The cells that do not hold."""
 
 
 def read(sheet: Sheet, zone: ZoneInfo) -> Read:
-    """The lines of a plan. Invalid names every row and column that does not hold; then nothing is taken."""
+    """The lines of a plan, and every cell that does not hold."""
     known = names()
     columns = {n: leaf for n, header in enumerate(sheet.headers) if (leaf := known.find(header))}
-    lines, rows, errors, left_out = [], [], [], 0
+    sound: list[tuple[PlannedVisit, int]] = []
+    rest: list[tuple[PlannedVisit, int]] = []
+    errors, left_out = [], 0
     for record in sheet.records():
         values, against = _values(record, columns, zone)
-        if "planned_on" not in values and not any(error.field.endswith(".planned_on") for error in against):
+        wrong = {error.field for error in against}
+        if "planned_on" not in values.keys() | wrong:
             left_out += 1
             continue
-        if not against:
-            try:
-                lines.append(PlannedVisit.model_validate(values))
-                rows.append(record.line)
-            except ValidationError as error:
-                found = field_errors(error.errors(), PlannedVisit)
-                against = [one.model_copy(update={"field": f"rows.{record.line}.{one.field}"}) for one in found]
-        errors += against
-    if errors:
-        raise Invalid(errors)
-    return Read(lines, rows, left_out)
+        try:
+            line = PlannedVisit.model_validate(values)
+        except ValidationError as error:
+            against += [one for one in field_errors(error.errors(), PlannedVisit) if one.field not in wrong]
+            whole = {name: said for name, said in values.items() if name not in {one.field for one in against}}
+            line = PlannedVisit.model_validate({**STAND_INS, **whole})
+        (rest if against else sound).append((line, record.line))
+        errors += [one.model_copy(update={"field": f"rows.{record.line}.{one.field}"}) for one in against]
+    lines = [*sound, *rest]
+    return Read([line for line, _ in lines], [row for _, row in lines], left_out, errors)
 
 
 def _values(record: Record, columns: Mapping[int, Leaf], zone: ZoneInfo) -> tuple[dict[str, str], list[FieldError]]:
-    values, against = {}, []
+    values: dict[str, str] = {}
+    against: list[FieldError] = []
     for column, leaf in columns.items():
         text = record.cells[column].strip() if column < len(record.cells) else ""
         if not text:
@@ -169,14 +179,28 @@ def _values(record: Record, columns: Mapping[int, Leaf], zone: ZoneInfo) -> tupl
         try:
             values[leaf.name] = value_of(leaf, text, zone).text
         except Unreadable as lost:
-            place = f"rows.{record.line}.{leaf.name}"
-            against.append(FieldError(field=place, code=lost.code, values=lost.values))
+            against.append(FieldError(field=leaf.name, code=lost.code, values=lost.values))
     return values, against
 
 
-def by_row(error: Invalid, rows: list[int]) -> Invalid:
-    """What a plan's door has against its lines, by the rows of the workbook they came from."""
-    return Invalid([one.model_copy(update={"field": _placed(one.field, rows)}) for one in error.errors])
+def by_row(error: Invalid, found: Read) -> Invalid:
+    """What a plan's door has against its lines, by the rows of the workbook they came from, with the cells that do not hold.
+
+    Of a line with such a cell only what cannot come of it.
+    """
+    wrong = {one.field for one in found.errors}
+    rows = {place.split(".")[1] for place in wrong}
+    errors = [one.model_copy(update={"field": _placed(one.field, found.rows)}) for one in error.errors]
+    more = [one for one in errors if _row_of(one) not in rows or _is_its_own(one, wrong)]
+    return Invalid(sorted([*found.errors, *more], key=lambda one: int(_row_of(one) or 0)))
+
+
+def _row_of(error: FieldError) -> str:
+    return error.field.split(".")[1] if error.field.startswith("rows.") else ""
+
+
+def _is_its_own(error: FieldError, wrong: set[str]) -> bool:
+    return error.field not in wrong and error.field.rpartition(".")[2] in ON_THEIR_OWN
 
 
 def _placed(place: str, rows: list[int]) -> str:
