@@ -1,5 +1,5 @@
-# make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.
-.PHONY: demo test test-postgres chaos fuzz complaints members months visits lint record lock clean
+# make demo: set-up and the desk with a made-up day.  make test: set-up and all tests.  make setup: set-up alone.
+.PHONY: demo setup test test-postgres chaos fuzz complaints members months visits lint record lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,6 +7,8 @@ READY := .venv/ready
 
 demo: $(READY)
 	$(BIN)/kefu up --sample
+
+setup: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
