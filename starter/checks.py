@@ -14,6 +14,7 @@ from models.tasks import Process
 from starter.refusals import Conflict, Forbidden, Invalid
 
 ANSWERS = {"reply", "agreed_reply"}
+AGREEING = {"consent", "execution"}
 
 
 def check(
@@ -84,9 +85,12 @@ def _unfit_other(session: Session, case: CaseRow, form: Form) -> list[FieldError
 def _owes_less(session: Session, other: CaseRow, case: CaseRow) -> bool:
     """Whether something this customer is owed would be owed by nobody there: a callback, a proposal, an answer (5.2 E27)."""
     ours, theirs = _owed(session, case, "open"), _owed(session, other, "open")
+    made = theirs | _owed(session, other, "done")
+    if "opinion" in ours and "opinion" not in made:
+        return True
     if "callback" in ours:
-        made = theirs | _owed(session, other, "done")
-        return "callback" not in theirs or ("solution" in ours and "solution" not in made)
+        is_behind = bool(ours & AGREEING) and "solution" in theirs
+        return is_behind or "callback" not in theirs or ("solution" in ours and "solution" not in made)
     return bool(ours & ANSWERS) and not theirs & {*ANSWERS, "callback"}
 
 

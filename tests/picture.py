@@ -63,7 +63,8 @@ STEPS = (
     Way.of("found junk", "reclassify", kind="junk", reason="广告"),
     Way.of("found a complaint", "reclassify", kind="complaint", reason="是投诉"),
 )
-EXITS = ("withdraw", "no agreement", "no contact", "duplicate", "found a query", "found a suggestion", "found junk")
+TO_RECORD = ("withdraw", "no agreement", "no contact")
+EXITS = (*TO_RECORD, "duplicate", "found a query", "found a suggestion", "found junk")
 """Ways that are open wherever the customer's part is not over: drawn once, from the box around all of it. The box is where the
 first is open, which is tried in every state; the others are tried where cases open (`tests/test_fuzz.py` tries them all)."""
 FORMS = frozenset(form.form for form in COMPLAINT.forms)
@@ -158,7 +159,7 @@ class Explorer:
         kind = found[-1] if found else facts.get("kind")
         if kind in ("junk", "query"):
             return {"sign_off": "junk", "reply": "query"}
-        if kind in ("suggestion", "praise") and all(way.word != "withdraw" for way in path):
+        if kind in ("suggestion", "praise") and not any(way.word in TO_RECORD for way in path):
             return {"record": "filed"}
         return {} if is_ours else {"callback": "store_callback", "sign_off": "store_sign_off"}
 

@@ -30,7 +30,8 @@ FORMS = (
     *("reply", "solution", "consent", "execution", "callback", "record", "agreement", "agreed_reply"),
     *("decision", "sign_off", "assist", "external_reply", "opinion", "supplement"),
 )
-NOT_REACHED = ("unreachable", "refused_contact", "wrong_number", "rescheduled")
+TO_BE_TRIED = ("unreachable", "wrong_number", "rescheduled")
+NOT_REACHED = (*TO_BE_TRIED, "refused_contact")
 OWN_REMEDIES = ("exchange", "repair", "apology", "information", "other")
 STORES = ("incomplete", "stores_callback", "stores_sign_off")
 OUTLIVING = ("external_reply", "opinion")
@@ -113,6 +114,8 @@ class Matter:
         """What the door says before anything is kept."""
         if person.role not in MAY.get(form, HEADQUARTERS):
             return "may_not_hand_in"
+        if form == "duplicate" and any(map(self.open, ("opinion", "consent", "execution"))):
+            return "other_case_owes_less"  # the fuzz's other one is a customer's own, and new
         if person.sees_all:
             return None
         theirs = [owed.key for owed in self.asked if owed.unit == person.unit]
@@ -157,10 +160,12 @@ class Matter:
             return "not_possible_yet"
         if form == "solution" and not self.may_promise(said, person):
             return "beyond_authority"
-        if form == "agreement" and (first := next(iter(self.open("solution")), None)):
+        if form == "agreement":
+            first = next(iter(self.open("solution")), None)
+            due = first.due if first else (self.ours_since or self.received_at) + 48 * HOUR
             allowed = [word["reply_by"] for word in self.approvals if word.get("reply_by")]
-            return "past_the_48_hours" if said["reply_at"] > max([first.due, *allowed]) else None
-        if form == "callback" and said["outcome"] in NOT_REACHED and not self.tried_enough():
+            return "past_the_48_hours" if said["reply_at"] > max([due, *allowed]) else None
+        if form == "callback" and said["outcome"] in TO_BE_TRIED and not self.tried_enough():
             return "not_tried_enough"
         return None
 
@@ -184,9 +189,11 @@ class Matter:
             return "of_this_kind"
         if form == "duplicate" and self.open("external_reply"):
             return "reference_open"
+        if form == "duplicate" and self.open("sign_off"):
+            return "sign_off_open"
         if form == "no_contact" and self.reachable:
             return "customer_can_be_reached"
-        leaves = form in ("withdraw", "no_agreement", "no_contact", "reclassify")
+        leaves = form in ("withdraw", "no_agreement", "no_contact", "reclassify", "duplicate")
         return "too_late_to_leave" if leaves and self.stage in OVER else None
 
     # What follows
@@ -230,12 +237,23 @@ class Matter:
             self.begin_of_store(at)
         else:
             self.begin_of_ours(self.received_at)
-        if self.stage == "query" and self.kinds_before and not self.open("reply") and not self.open("agreed_reply"):
+        if self.kind in ("complaint", "junk"):
+            return self
+        if not self.kinds_before or self.what_is_left():
+            self.answered()
+        else:
             self.stage = "nothing_left"
             self.owe("sign_off", at + 24 * HOUR)
-        elif self.stage == "query":
-            self.query_answered()
         return self
+
+    def what_is_left(self) -> list[Due]:
+        """Of a kind that owes less than a complaint."""
+        last = "reply" if self.kind == "query" else "record"
+        return [*self.open(last), *self.open("agreed_reply")]
+
+    def answered(self) -> None:
+        if self.stage in ("query", "filed") and not self.what_is_left():
+            self.finish("completed" if self.kind == "query" else "filed")
 
     @property
     def group(self) -> str:
@@ -276,18 +294,12 @@ class Matter:
         self.reply_is_done()
 
     def reply_is_done(self) -> None:
-        if self.stage == "query":
-            self.query_answered()
-        elif self.stage == "reply":
+        self.answered()
+        if self.stage == "reply":
             self.to_record()
 
-    def query_answered(self) -> None:
-        if not self.open("reply") and not self.open("agreed_reply"):
-            self.finish("completed")
-
     def after_agreed_reply(self, said: dict[str, Any], at: datetime) -> None:
-        if self.stage == "query":
-            self.query_answered()
+        self.answered()
 
     def after_solution(self, said: dict[str, Any], at: datetime) -> None:
         self.duration = said["duration"]
@@ -326,10 +338,16 @@ class Matter:
 
     def after_sign_off(self, said: dict[str, Any], at: datetime) -> None:
         if self.stage in ("junk", "nothing_left"):
-            if said["approved"]:
-                self.finish("junk" if self.kind == "junk" else "completed")
+            if said["approved"] and self.kind == "junk":
+                self.finish("junk")
+            elif said["approved"]:
+                self.stage = "query" if self.kind == "query" else "filed"
+                self.answered()
             else:
-                self.kind = self.kinds_before.pop() if self.kinds_before else "complaint"
+                earlier = [n for n, kind in enumerate(self.kinds_before) if kind != self.kind]
+                at_last = earlier[-1] if earlier else 0
+                self.kind = self.kinds_before[at_last] if earlier else "complaint"
+                del self.kinds_before[at_last:]
                 self.begin(at)
         elif said["approved"]:
             self.customer_was_called()
@@ -386,7 +404,7 @@ class Matter:
 
     def after_record(self, said: dict[str, Any], at: datetime) -> None:
         if self.stage == "filed":
-            self.finish("filed")
+            self.answered()
         else:
             self.stage = "outside"
 
@@ -452,17 +470,21 @@ class Matter:
 
     def after_reclassify(self, said: dict[str, Any], at: datetime) -> None:
         """What the customer and others were promised goes on; the position is put aside, with its clocks."""
+        asked = [task for task in self.tasks if task.form in ("assist", "agreement") or task.side]
         passing = ("external_reply", "agreed_reply", "assist", "agreement", "reply")
         if self.open("reply"):
             self.reply_due = self.open("reply")[0].due
         if self.kind != "junk":
             self.kinds_before.append(self.kind)
-        if self.stage not in ("junk", "nothing_left"):
+        if self.stage == "nothing_left":
+            self.put_aside[self.group] = Position(self.group, [])
+        elif self.stage != "junk":
             main = [replace(task) for task in self.tasks if task.form not in passing and not task.side]
             self.put_aside[self.group] = Position(self.stage, main)
         ours = self.origin == "direct" or self.ours_since is not None
         both = ("reply",) if said["kind"] in ("complaint", "query") and ours else ()
-        self.drop("external_reply", "agreed_reply", *both)
+        self.drop("external_reply", "agreed_reply", "assist", "agreement", *both)
+        self.tasks += [task for task in asked if task not in self.tasks]
         self.kind = said["kind"]
         self.begin(at)
 

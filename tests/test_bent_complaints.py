@@ -208,6 +208,15 @@ async def test_e24_unreachable_needs_attempts_on_several_days_and_channels_and_t
     assert [event.data["what"] for event in office.events(case) if event.kind == "noted"].count("attempt") == 6
 
 
+async def test_e24_who_wants_no_call_is_not_tried_three_times(office: Office):
+    """E24 is about who is not reached; the manager signs off all the same, and it counts as no satisfaction."""
+    case = await at_callback(office)
+    assert refusal(await office.hand_in(case, "callback", outcome="refused_contact")) == "decided"
+    assert office.open_tasks(case) == {"sign_off"}
+    await office.hand_in(case, "sign_off", by="wang", approved=True)
+    assert office.open_tasks(case) == {"record"}
+
+
 async def test_e24_attempts_from_before_the_solution_was_carried_out_do_not_count(office: Office):
     """E24: there was nothing to call about yet; nor does one that is only said to lie so far back."""
     case = await office.open()
@@ -500,6 +509,43 @@ async def test_e27_a_complaint_is_no_duplicate_of_what_is_owed_less(office: Offi
     assert [office.case(one).closed_because for one in (query, case)] == ["duplicate", "duplicate"]
 
 
+async def test_e27_a_duplicate_ends_neither_what_the_manager_looks_at_nor_what_is_being_closed(office: Office):
+    """The sign-off of junk, of a query with nothing left, of a customer nobody reached; the closing form."""
+    other = await office.open()
+    junk, query, closing = await office.open(), await office.open(), await office.open()
+    await office.hand_in(junk, "reclassify", kind="junk", reason="广告")
+    await office.hand_in(query, "reply", content="已致歉")
+    await office.hand_in(query, "reclassify", kind="query", reason="只是询问")
+    await office.walk(closing, until="callback")
+    lost = await at_callback(office)
+    await office.hand_in(lost, "callback", outcome="refused_contact")
+    await office.hand_in(other, "reclassify", kind="praise", reason="表扬")
+    for case, code in (
+        (junk, "sign_off_open"),
+        (query, "sign_off_open"),
+        (lost, "sign_off_open"),
+        (closing, "too_late_to_leave"),
+    ):
+        owed = office.open_tasks(case)
+        assert refusal(await office.hand_in(case, "duplicate", of=other)) == code
+        assert office.open_tasks(case) == owed
+
+
+async def test_e27_nor_the_supervisors_opinion_nor_what_the_customer_has_been_asked_or_has_agreed_to(office: Office):
+    """The other one goes on from where it stands: it must not stand before that."""
+    other = await office.open()
+    wanting = await of_a_store(office, handling={"supervisor_opinion": None})
+    asked, agreed = await office.open(), await office.open()
+    await office.walk(asked, until="solution")
+    await office.walk(agreed, until="consent")
+    for case in (wanting, asked, agreed):
+        with pytest.raises(Invalid) as invalid:
+            office.commit(case, "duplicate", of=other)
+        assert [error.code for error in invalid.value.errors] == ["other_case_owes_less"]
+    await office.hand_in(other, "duplicate", of=agreed)
+    assert office.case(other).closed_because == "duplicate"
+
+
 async def test_e27_two_cases_never_end_in_each_other(office: Office):
     """Each as a duplicate of the other, and one that is just taking another over: the matter would be nobody's."""
     first, second, third = await office.open(), await office.open(), await office.open()
@@ -654,6 +700,36 @@ async def test_e31_what_the_manager_does_not_let_go_is_what_it_was_before_and_th
     assert office.open_tasks(case) == {"solution-2", "callback-2"}
 
 
+async def test_e31_what_others_were_asked_and_what_is_to_be_agreed_goes_on_there_and_back(office: Office):
+    """No clock that somebody was late with ends because the case is called something else."""
+    case = await office.open()
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次还有吗")
+    due = {key: office.tasks(case)[key].due_at for key in ("agreement", "decision", "assist")}
+    await office.pass_time(2 * HOUR)
+    for kind in ("suggestion", "query", "junk", "complaint"):
+        await office.hand_in(case, "reclassify", kind=kind, reason="看错了")
+        assert due.items() <= {key: task.due_at for key, task in office.tasks(case).items()}.items()
+        assert due.keys() <= office.open_tasks(case)
+    assert office.heard(case, "wang").count("overdue/agreement") == 1
+    await office.hand_in(case, "assist", by="shang", answer="另有两起")
+    assert "answered/assist" in office.heard(case, "lin")
+
+
+async def test_e31_what_was_a_query_before_it_was_one_is_a_complaint_where_the_manager_does_not_let_it_go(
+    office: Office,
+):
+    """It owes no closing form as a query, which no query does."""
+    case = await office.open(kind="query")
+    await office.hand_in(case, "out_of_authority", reason="要问工厂")
+    await office.hand_in(case, "agreement", reply_at=(office.now() + 30 * HOUR).isoformat())
+    await office.hand_in(case, "reclassify", kind="junk", reason="广告")
+    await office.hand_in(case, "agreed_reply", content="可以定做")
+    await office.hand_in(case, "reclassify", kind="query", reason="是询问")
+    await office.hand_in(case, "sign_off", by="wang", approved=False, task="sign_off-2")
+    assert (office.case(case).taken_for, office.open_tasks(case)) == ("complaint", {"solution", "callback", "decision"})
+
+
 async def test_e31_a_query_that_was_one_from_the_first_ends_with_its_answer(office: Office):
     case = await office.open(kind="query")
     await office.hand_in(case, "reply", content="周末营业至十点")
@@ -712,9 +788,42 @@ async def test_e20_a_query_whose_customer_was_promised_an_answer_ends_with_it(of
     await office.hand_in(case, "agreement", reply_at=agreed.isoformat())
     assert {"agreed_reply"} <= office.open_tasks(case)
     await there_and_back(office, case, "complaint", "query")
-    assert office.open_tasks(case) == {"agreed_reply"}
+    assert office.open_tasks(case) == {"agreed_reply", "decision"}
     await office.hand_in(case, "agreed_reply", content="工厂答复可以定做")
     assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+
+
+async def test_e20_what_was_promised_to_a_customer_is_kept_whatever_his_matter_is_found_to_be(office: Office):
+    """A suggestion ends with its form, an answered query with the manager's word, but not before the agreed answer."""
+    for before, kind, last in (
+        ((), "suggestion", ("record", "lin", {"finding": "已归档"})),
+        ((("reply", {"content": "已致歉"}),), "query", ("sign_off", "wang", {"approved": True})),
+    ):
+        case = await office.open()
+        for form, said in before:
+            await office.hand_in(case, form, **said)
+        await office.hand_in(case, "reclassify", kind=kind, reason="看错了")
+        await office.hand_in(case, "out_of_authority", reason="要问工厂")
+        await office.hand_in(case, "agreement", reply_at=(office.now() + 30 * HOUR).isoformat())
+        form, by, said = last
+        await office.hand_in(case, form, by=by, **said)
+        assert office.open_tasks(case) == {"agreed_reply", "decision"}
+        await office.hand_in(case, "agreed_reply", content="工厂答复可以定做")
+        assert office.case(case).state == "archived"
+
+
+async def test_e20_a_later_answer_than_48_hours_is_the_managers_to_allow_of_a_query_and_after_the_proposal_too(
+    office: Office,
+):
+    """E20: whatever is owed at the moment, from receipt."""
+    query, proposed, stores = await office.open(kind="query"), await office.open(), await of_a_store(office)
+    await office.walk(proposed, until="solution")
+    for case in (query, proposed, stores):
+        await office.hand_in(case, "out_of_authority", reason="要问工厂")
+        late = (office.now() + 90 * DAY).isoformat()
+        assert refusal(await office.hand_in(case, "agreement", reply_at=late)) == "past_the_48_hours"
+        await office.hand_in(case, "decision", by="wang", verdict="approve", reply_by=late)
+        assert refusal(await office.hand_in(case, "agreement", reply_at=late)) == "decided"
 
 
 @pytest.mark.parametrize("kind", ["query", "suggestion", "junk", "store", "nobody"])

@@ -72,7 +72,7 @@ OF_FORM: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "execution": said(content="已换"),
     "callback": st.one_of(
         said(outcome=st.sampled_from(["satisfied", "dissatisfied"]), satisfaction=3),
-        said(outcome=st.sampled_from(["unreachable", "wrong_number"])),
+        said(outcome=st.sampled_from(["unreachable", "wrong_number", "refused_contact"])),
     ),
     "record": said(finding="工艺"),
     "agreement": said(reply_at=LATER),

@@ -185,26 +185,45 @@ class ComplaintWorkflow(Desk):
         received_at = self.ours_since or self.case.received_at
         if not self.bends:
             return received_at
-        if self.kind == JUNK:
-            await self.done_as(JUNK)
-        if self.kind == "query":
-            reply = self.resume(Role.SPECIALIST, Reply, self.promises.reply, received_at)
-            if self.edition >= FOURTH and self.kinds_before and not (reply.is_open or self.open(AgreedReply)):
-                await self.done_as(COMPLETED)
-            else:
-                self.settles()
-                await reply
-                await self.answered(AgreedReply)
-                self.file(COMPLETED)
+        while self.kind != "complaint":
+            await self.nothing_more_than(self.kind, received_at)
         self.settles()
-        if self.kind != "complaint":
-            await self.resume(Role.SPECIALIST, Record, self.promises.record, self.first("filed"))
-            self.file("filed")
         if self.case.is_the_stores:
             received_at = self.ours_since = await self.handed_over_by_the_store()
         if not self.answers(Execution):
             self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
         return received_at
+
+    async def nothing_more_than(self, kind: str, received_at: datetime) -> None:
+        """What is owed of another kind than a complaint, and what was promised to the customer meanwhile. Where nothing is left
+        of it, or it is not for us at all, the manager looks before it is gone, and may have it taken for what it was."""
+        last: Owed[Any] | None = None
+        if kind == "query":
+            last = self.resume(Role.SPECIALIST, Reply, self.promises.reply, received_at)
+        elif kind != JUNK:
+            last = self.resume(Role.SPECIALIST, Record, self.promises.record, self.first("filed"))
+        if last is None or self.is_nothing_left(last):
+            verdict = await self.ask(Role.MANAGER, SignOff, self.promises.sign_off, since=self.instant)
+            if not verdict.approves:
+                self.kind = self.before(kind)
+                return
+        self.settles()
+        if last:
+            await last
+            if kind == "query" or self.edition >= FOURTH:
+                await self.answered(AgreedReply)
+        self.file({JUNK: JUNK, "query": COMPLETED}.get(kind, "filed"))
+
+    def is_nothing_left(self, last: Owed[Any]) -> bool:
+        """Whether a case would be over by being found to be of another kind, and by nothing else."""
+        return self.edition >= FOURTH and bool(self.kinds_before) and not (last.is_open or self.open(AgreedReply))
+
+    def before(self, kind: str) -> str:
+        """What it was taken for before that."""
+        while self.kinds_before and (earlier := self.kinds_before.pop()):
+            if earlier != kind:
+                return earlier
+        return "complaint"
 
     def settles(self) -> None:
         """It is taken for what it was found to be: at once, or when the manager has agreed."""
@@ -216,15 +235,6 @@ class ComplaintWorkflow(Desk):
         """All that is owed of this kind was done: no record besides, and only somebody outside may still wait."""
         self.is_filed = True
         raise Left(because, keeping=self.outliving)
-
-    async def done_as(self, because: str) -> None:
-        """Found to be of a kind of which nothing is left to do: not for us, or a query that has had its answer. The manager
-        looks before it is gone, and may have it taken for what it was (5.2 E31)."""
-        verdict = await self.ask(Role.MANAGER, SignOff, self.promises.sign_off, since=self.instant)
-        if verdict.approves:
-            self.settles()
-            self.file(because)
-        self.kind = self.kinds_before.pop() if self.kinds_before else "complaint"
 
     async def handed_over_by_the_store(self) -> datetime:
         """A store has answered itself: we call back, and take over where it asks for help or the customer is not satisfied (5.2 E28, E29)."""
@@ -319,7 +329,9 @@ class ComplaintWorkflow(Desk):
                     self.kinds_before.append(self.kind)
                 self.kind, self.unsorted = kind, True
                 self.note("reclassified")
-                self.leave("reclassified", keeping=(*OUTSIDE, AgreedReply, *self.owed_in_both(kind)))
+                self.leave(
+                    "reclassified", keeping=(*OUTSIDE, AgreedReply, *self.owed_in_both(kind), *self.still_asked())
+                )
             case Withdraw():
                 self.leave("withdrawn", keeping=self.outliving)
             case NoContact():
@@ -342,6 +354,12 @@ class ComplaintWorkflow(Desk):
         is_ours = self.ours_since is not None or not self.case.is_the_stores
         return (Reply,) if kind in REPLIED_TO and is_ours else ()
 
+    def still_asked(self) -> tuple[type[Form] | Owed[Any], ...]:
+        """What others were asked, and what is to be agreed with the customer: whatever kind it is of."""
+        if self.edition < FOURTH:
+            return ()
+        return (Agreement, *(question for question in self.due_tasks() if question.key in self.asked_by))
+
     def objection(self, form: Form, role: Role) -> Refusal | None:
         match form:
             case Solution() if not self.may_promise(form, role):
@@ -352,7 +370,11 @@ class ComplaintWorkflow(Desk):
                 return Refusal(code="of_this_kind")
             case Duplicate() if self.edition >= THIRD and self.open(ExternalReply):
                 return Refusal(code="reference_open")
-            case Callback() if form.not_reached and not self.tried_enough():
+            case Duplicate() if self.edition >= FOURTH and self.open(SignOff):
+                return Refusal(code="sign_off_open")
+            case Duplicate() if self.edition >= FOURTH and not self.may_leave:
+                return Refusal(code="too_late_to_leave")
+            case Callback() if self.is_to_be_tried(form) and not self.tried_enough():
                 return Refusal(
                     code="not_tried_enough",
                     values={
@@ -391,12 +413,19 @@ class ComplaintWorkflow(Desk):
     def may_wait_until(self, reply_at: datetime) -> bool:
         """A later answer than the 48 hours needs the manager's approval."""
         first = next((solution for solution in self.open(Solution)), None)
-        return first is None or reply_at <= first.due or self.allowing(reply_at) is not None
+        if first is None and self.edition < FOURTH:
+            return True
+        due = first.due if first else self.promises.solution.due(self.ours_since or self.case.received_at)
+        return reply_at <= due or self.allowing(reply_at) is not None
 
     def allowing(self, reply_at: datetime) -> Decision | None:
         """The manager's approval of so late an answer, the latest."""
         allow = (word for word in reversed(self.approvals()) if word.reply_by and reply_at <= word.reply_by)
         return next(allow, None)
+
+    def is_to_be_tried(self, called: Callback) -> bool:
+        """Who was not reached, but for a customer who has said that he wants no call: nobody tries that three times."""
+        return called.not_reached and not (called.outcome == "refused_contact" and self.edition >= FOURTH)
 
     def tried_enough(self) -> bool:
         """Several attempts on several days over more than one channel since there was something to call about, before a case

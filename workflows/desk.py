@@ -35,7 +35,7 @@ from models.forms import Bundle, Form, Stamp
 from models.people import Role
 from models.promises import Promise
 from models.tasks import OPENING, C, Opened, Outcome, P, Process, Refusal, Submission
-from workflows.owed import Ended, F, Left, Owed, Stretch
+from workflows.owed import Ended, F, Kept, Left, Owed, Stretch
 
 COMPLETED = "completed"
 CANCELLED = "cancelled"
@@ -65,7 +65,7 @@ class Desk:
         self._turn = asyncio.Lock()
         self._ended: str | None = None
         self._left: str | None = None
-        self._keeping: tuple[type[Form], ...] = ()
+        self._keeping: Kept = ()
         self._because: str | None = None
         self._leavable = False
         self._cycle = 1
@@ -110,7 +110,7 @@ class Desk:
         except Left as left:
             self._because, self._left = left.because, None
             stretch.over_at = self.instant
-            self.drop(*(owed for owed in self._owed.values() if owed.form not in left.keeping), because=left.because)
+            self.drop(*(owed for owed in self._owed.values() if not owed.is_kept(left.keeping)), because=left.because)
         finally:
             self._leavable = False
 
@@ -220,8 +220,8 @@ class Desk:
         """Leave by a side exit, at whatever await `run()` stands."""
         self._ended = because
 
-    def leave(self, because: str, keeping: tuple[type[Form], ...] = ()) -> None:
-        """Leave the stretch that `until_left` marks, `keeping` what is owed of these forms.
+    def leave(self, because: str, keeping: Kept = ()) -> None:
+        """Leave the stretch that `until_left` marks, `keeping` what is owed of these forms, and these tasks.
 
         The case closes for this reason once the rest is done.
         """

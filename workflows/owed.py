@@ -10,6 +10,8 @@ from models.forms import Form
 from models.promises import Promise
 
 F = TypeVar("F", bound=Form)
+Kept = tuple["type[Form] | Owed[Any]", ...]
+"""What is owed on where a stretch is left: all of a form, or a task."""
 
 
 class Ended(Exception):
@@ -21,9 +23,9 @@ class Ended(Exception):
 
 
 class Left(Ended):
-    """A stretch of `run()` is left by a side exit, `keeping` what is owed of some forms; what comes after it is owed all the same."""
+    """A stretch of `run()` is left by a side exit, `keeping` some of what is owed; what comes after it is owed all the same."""
 
-    def __init__(self, because: str, keeping: tuple[type[Form], ...] = ()) -> None:
+    def __init__(self, because: str, keeping: Kept = ()) -> None:
         super().__init__(because)
         self.keeping = keeping
 
@@ -79,6 +81,9 @@ class Owed(Generic[F]):
     @property
     def is_open(self) -> bool:
         return self.answer is None and not self.met and not self.withdrawn
+
+    def is_kept(self, keeping: Kept) -> bool:
+        return self in keeping or self.form in keeping
 
     def planned(self, rung: int) -> datetime:
         """When a rung is to fire. After an escalation the next one keeps its distance, however late the first one was."""
