@@ -6,9 +6,9 @@ from sqlmodel import Session, col, select
 
 from activities.ledger import other_case
 from models.acts import Acknowledge, HandOver, Reassign
-from models.forms import FieldError, Form
-from models.organisation import Who
-from models.people import Person, Role
+from models.forms import Bundle, FieldError, Form
+from models.organisation import Wanted, Who
+from models.people import SUPERIOR, Person, Role
 from models.tables import CaseRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import Process
 from starter.refusals import Conflict, Forbidden, Invalid
@@ -38,6 +38,26 @@ def check(
             raise Conflict("already_theirs", task=form.task, person=form.person)
 
 
+def may_send(people: Who, case: CaseRow | None, form: Form | type[Form], by: Person) -> bool:
+    """By his role; where the case is about somebody, his superior also what would be his: the manager is named, the director
+    sees to it (5.2 E34)."""
+    about = people.person(case.about) if case and case.about else None
+    instead_of = about.role if about and SUPERIOR.get(about.role) is by.role else None
+    return by.role in form.may or instead_of in form.may
+
+
+def of_somebody_else(session: Session, people: Who, case: CaseRow, form: Form, by: Person, now: datetime) -> None:
+    """Forbidden, with who sees to it, to whom the case is about: who owes it, else the manager, or who is above him (5.2 E34)."""
+    if by.id != case.about:
+        return
+    forms = [part.form for part in form.now()] if isinstance(form, Bundle) else [form.form]
+    owed = select(TaskRow.owner).where(TaskRow.case_id == case.id, TaskRow.state == "open", TaskRow.owner != by.id)
+    owner = session.exec(owed.where(col(TaskRow.form).in_(forms)).order_by(col(TaskRow.due_at)).limit(1)).first()
+    wanted = Wanted(case.id, now, case.region, case.store, about=by.id, process=case.process)
+    person = people.name(owner or people.resolve(Role.MANAGER, wanted))
+    raise Forbidden("about_yourself", number=case.number, person=person)
+
+
 def unknown_store(people: Who, field: str, code: str | None) -> list[FieldError]:
     """A store's code finds the region, and so who is to do the work."""
     return [] if code is None or people.store(code) else [FieldError(field=field, code="unknown_store")]
@@ -57,7 +77,7 @@ def _unfit_person(people: Who, process: Process, case: CaseRow, form: Form) -> l
     if person.id == case.about:
         return [FieldError(field="person", code="case_is_about", values={"person": form.person})]
     task = process.submittable.get(form.task.partition("-")[0])
-    if task and person.role not in task.may:
+    if task and not may_send(people, case, task, person):
         return [FieldError(field="person", code="unfit_person", values={"person": form.person, "form": task.form})]
     return []
 

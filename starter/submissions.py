@@ -22,7 +22,7 @@ from models.people import Person, Role
 from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import OPENING, Opened, Past, Process, Refusal, Submission
 from starter import customers
-from starter.checks import check, unknown_store
+from starter.checks import check, may_send, of_somebody_else, unknown_store
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
 LEASE = timedelta(seconds=12)
@@ -119,6 +119,8 @@ class Submissions:
             raise Forbidden("may_not_open", role=by.role, process=process.name)
         if by.role is Role.STORE and facts.store_code not in (None, by.store):
             raise Forbidden("other_store", store=str(facts.store_code))
+        if past and facts.about == by.id:
+            raise Forbidden("past_about_yourself")
         body = _canonical(facts)
         if key and (row := session.get(SubmissionRow, key)):
             same = self._is_opening(session, row, facts, past, by)
@@ -195,12 +197,14 @@ class Submissions:
         task: str | None = None,
         key: str | None = None,
         holder: str | None = None,
+        by_rule: bool = False,
     ) -> Receipt:
-        """`hand_in`, as part of a writing transaction."""
-        if by.role not in form.may:
+        """`hand_in`, as part of a writing transaction. `by_rule` where it follows from something else, and is nobody's word on
+        the case: a task that goes to who stands in."""
+        case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
+        if not may_send(self._people, case, form, by):
             raise Forbidden("may_not_hand_in", role=by.role, form=form.form)
         body = _canonical(form)
-        case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
         if case is None or case.process != process.name:
             raise NotFound("no_such_case", case=case_id)
         if not by.may_see(case.store, case.region):
@@ -209,6 +213,8 @@ class Submissions:
             same = (row.case_id, row.form, row.task, row.by) == (case.id, form.form, task, by.id)
             return self._repeated(row, body if same else b"", "key_reused", key=key)
         now = self._clock()
+        if not by_rule:
+            of_somebody_else(session, self._people, case, form, by, now)
         check(session, self._people, process, case, form, by, now)
         room = self.rooms.get(process.name)
         taken = room.handed_in(session, case, form, by, now) if room else form

@@ -589,6 +589,20 @@ async def test_who_added_it_may_take_it_back_within_the_hour_others_ask_the_mana
         assert (await manager.request("DELETE", f"{url}/{second['id']}", json=body)).status_code == 200
 
 
+async def test_whom_a_complaint_is_about_neither_adds_what_proves_it_nor_takes_it_away(desk: Office):
+    """5.2 E34: the manager neither, who removes others' files else."""
+    case, other = desk.commit_opening(about_employee="wang").case, desk.commit_opening().case
+    async with desk.api("lin") as lin, desk.api("wang") as wang:
+        photo_of = await sent(lin, case, photo())
+        removal = {"json": {"reason": "与本案无关"}}
+        for answer in (
+            await send(wang, case, photo(turned=1)),
+            await wang.request("DELETE", f"/api/cases/{case}/attachments/{photo_of['id']}", **removal),
+        ):
+            assert refused(answer) == (403, "", "attachments_about_yourself")
+        assert (await send(wang, other, photo())).status_code == 201
+
+
 # At rest
 
 

@@ -9,7 +9,7 @@ from sqlmodel import select
 from models.duty import Absence
 from models.tables import SubmissionRow
 from starter.organisation.hand_over import listed
-from starter.refusals import Invalid, NotFound
+from starter.refusals import Forbidden, Invalid, NotFound
 from tests.office import DAY, HOUR, Office
 
 REFUND = Office.SOLUTION | {"remedy": "refund", "amount": "199"}
@@ -326,6 +326,61 @@ async def test_e34_nor_is_it_given_to_him_by_anybody(office: Office):
         given = listed(session, office.house.people.now, absence, office.now())
     assert {item.case for item in given} == {case}
     assert "chen" not in {item.deputy for item in given}
+
+
+@pytest.mark.parametrize(
+    ("about", "form", "fields"),
+    [
+        ("lin", "solve", {"reply": "致歉", "steps": "换新", "effect": "好", "remedy": "exchange", "execution": "已换"}),
+        ("lin", "reply", {"content": "已致歉"}),
+        ("lin", "attempt", {"channel": "phone"}),
+        ("lin", "amend", {"content": "不是我"}),
+        ("lin", "hand_over", {"task": "reply", "person": "chen", "note": "请接手"}),
+        ("wang", "reclassify", {"kind": "junk", "reason": "不是客诉"}),
+        ("wang", "reassign", {"task": "reply", "person": "chen", "reason": "熟悉"}),
+        ("wang", "extend", {"task": "reply", "due_at": "2027-01-01T00:00:00Z", "reason": "顾客不急"}),
+        ("wang", "withdraw", {"reason": "顾客撤诉"}),
+    ],
+)
+async def test_e34_whom_it_is_about_hands_in_nothing_on_it(
+    office: Office, about: str, form: str, fields: dict[str, Any]
+):
+    """E34: neither a word of his own, nor one for the customer; and he is told who sees to it."""
+    case = await office.open(about_employee=about)
+    handler = {"lin": "王经理", "wang": "林晓" if form == "reply" else "孙总监"}[about]
+    async with office.api(about) as door:
+        answer = await door.post(f"/api/cases/complaint/{case}/{form}", json=fields)
+    assert answer.status_code == 403
+    assert f"投诉的是您本人，您不能在其中提交任何内容。请由{handler}办理" in answer.json()["detail"]
+    assert [row.form for row in office.rows(SubmissionRow, case)] == ["open"]
+
+
+async def test_e34_a_complaint_about_the_manager_ends_by_the_directors_word(office: Office):
+    """E34: manager named → director, who may do what the manager else does: there, and in no other case."""
+    case, other = await office.open(about_employee="wang"), await office.open()
+    await office.hand_in(case, "reassign", by="sun", task="reply", person="chen", reason="由华南区答复")
+    assert office.tasks(case)["reply"].owner == "chen"
+    with pytest.raises(Forbidden):
+        office.commit(other, "reassign", by="sun", task="reply", person="chen", reason="由华南区答复")
+    await office.hand_in(case, "reclassify", kind="junk", reason="不是客诉")
+    assert office.tasks(case)["sign_off"].owner == "sun"
+    with pytest.raises(Forbidden) as refused:
+        office.commit(case, "sign_off", by="wang", approved=True)
+    assert (refused.value.code, refused.value.values["person"]) == ("about_yourself", "孙总监")
+    await office.hand_in(case, "sign_off", by="sun", approved=True)
+    assert office.case(case).state == "archived"
+
+
+async def test_e34_who_stands_in_is_found_by_rule_whoever_is_complained_about(office: Office):
+    """E34: an absence hands all over, a complaint about the manager too; it is no word of his on the case."""
+    case = await office.open(about_employee="wang")
+    absence = Absence(person="lin", since=office.now(), until=office.now() + 10 * DAY, deputy="chen")
+    office.organise(absence)
+    async with office.api("wang") as wang:
+        given = await wang.post("/api/organisation/absences/lin/hand-over", json={"note": "休假"})
+    assert given.status_code == 200, given.text
+    await office.relay.deliver(case)
+    assert {task.owner for task in office.tasks(case).values() if not task.by_itself} == {"chen"}
 
 
 async def test_e35_a_major_case_is_told_to_the_manager_at_intake(office: Office):

@@ -148,6 +148,16 @@ def test_an_open_case_is_not_older_than_the_intake_allows(office: Office):
     assert [error.code for error in refused.value.errors] == ["received_too_long_ago"]
 
 
+def test_nobody_brings_what_was_done_with_a_complaint_about_himself(office: Office):
+    """5.2 E34: half done or closed, somebody else brings it."""
+    received = office.now() - timedelta(hours=6)
+    for past in (past_of(received, "replied_at"), past_of(received, "called_back_at", closed_at=office.now())):
+        with pytest.raises(Forbidden) as refused:
+            commit(office, past, received, about_employee="lin")
+        assert refused.value.code == "past_about_yourself"
+        assert commit(office, past, received, by="wang", about_employee="lin").first
+
+
 def test_a_store_brings_no_past(office: Office):
     received = office.now() - timedelta(hours=6)
     with pytest.raises(Forbidden):

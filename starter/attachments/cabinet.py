@@ -105,7 +105,7 @@ class Attachments:
         if by.role not in MAY_ADD:
             raise Forbidden("may_not_attach", role=by.role)
         with self._database.reading() as session:
-            _check_open(_case(session, case, by))
+            _check_open(_of_others(session, case, by))
 
     async def add(
         self, case: str, by: Person, files: list[Arrival], caption: str | None = None, key: str | None = None
@@ -143,7 +143,7 @@ class Attachments:
     def remove(self, case: str, id: str, by: Person, reason: str) -> AttachmentView:
         """Take an attachment away for good. Its row says who, when and why; name, caption and bytes are gone."""
         with self._database.writing() as session:
-            known = locked(session, _case(session, case, by).id)
+            known = locked(session, _of_others(session, case, by).id)
             row = _here(session, case, id)
             now = self._clock()
             if row.removed_at:
@@ -226,7 +226,7 @@ class Attachments:
     def _unknown(self, case: str, by: Person, files: list[Arrival], key: str | None) -> list[Arrival]:
         """Which of these the case does not have, each once. Conflict for what could not be kept anyway."""
         with self._database.reading() as session:
-            found = _case(session, case, by)
+            found = _of_others(session, case, by)
             _check_open(found)
             rows = _of(session, case)
             self._check_key(rows, by, files, key)
@@ -394,6 +394,14 @@ def _case(session: Session, id: str, by: Person) -> CaseRow:
     case = session.get(CaseRow, id)
     if case is None or not by.may_see(case.store, case.region):
         raise NotFound("no_such_case", case=id)
+    return case
+
+
+def _of_others(session: Session, id: str, by: Person) -> CaseRow:
+    """A case that is not about him: what proves it, or does not, he neither adds nor removes (5.2 E34)."""
+    case = _case(session, id, by)
+    if case.about == by.id:
+        raise Forbidden("attachments_about_yourself")
     return case
 
 

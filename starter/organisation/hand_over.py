@@ -101,7 +101,7 @@ class Moves:
         """Refused, and nothing is changed, where he may not have it."""
         form = Reassign(task=task.key, person=to, reason=self._note)
         key = f"{self._act}-{len(self)}"
-        self._submissions.add_in(self._session, self._processes[case.process], case.id, form, by, key=key)
+        self._submissions.add_in(self._session, self._processes[case.process], case.id, form, by, key=key, by_rule=True)
         self._told.setdefault((to, "assigned"), []).append((task.owner, task.due_at))
         if task.owner != by.id:
             self._told.setdefault((task.owner, "given_away"), []).append((to, task.due_at))
