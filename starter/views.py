@@ -17,7 +17,9 @@ from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionR
 from models.tasks import OPENING
 from models.words import Language
 from starter import access
+from starter.library.nameless import without
 from starter.members.said import wanting, whom
+from starter.numbers import facts_of
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
 from starter.post.wording import INSTANTS, sentence
 from starter.refusals import Conflict, Invalid, NotFound
@@ -34,7 +36,9 @@ from starter.shown import (
 from starter.visits import notices
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
-SHOWN_TO_THE_ASKED = ("ask_department", "assist")
+SHOWN_TO_THE_ASKED = (OPENING, "ask_department", "assist")
+TOLD_TO_THE_ASKED = frozenset({"content", "demand", "question", "answer"})
+"""Texts in which somebody may have written what is the customer's."""
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY: Who = Directory.model_construct(people=())
@@ -296,7 +300,7 @@ class Views:
         return self._reader.may_see(case.store, case.region) or access.is_asked(self._session, self._reader, case.id)
 
     def _content(self, row: SubmissionRow) -> dict[str, Any] | None:
-        """What the person sent: in full; for who is asked, the matter and the question. The administrator runs the machine
+        """What the person sent: in full; for who is asked, the matter and the question without the customer. The administrator runs the machine
         and reads no customer's affairs."""
         if self._reader.role is Role.ADMINISTRATOR:
             return None
@@ -304,9 +308,11 @@ class Views:
         content = unsealed(row, self._keys)
         if self._reader.may_see(case.store, case.region):
             return content if self._reader.role in notices.SEES_NAMES else notices.without_names(row.form, content)
-        if row.form == OPENING:
-            return {name: value for name, value in content.items() if name not in HIDDEN_FROM_THE_ASKED}
-        return content if row.form in SHOWN_TO_THE_ASKED else None
+        if row.form not in SHOWN_TO_THE_ASKED:
+            return None
+        known = facts_of(self._session, self._keys, row.case_id)
+        shown = {name: said for name, said in content.items() if name not in HIDDEN_FROM_THE_ASKED}
+        return shown | {name: without(shown[name], *known) for name in TOLD_TO_THE_ASKED & shown.keys()}
 
     def _summaries(self, rows: list[CaseRow]) -> list[CaseSummary]:
         undecided = set(

@@ -62,6 +62,29 @@ async def test_who_is_asked_reads_the_matter_and_answers_by_the_link_alone(offic
     assert "已经有答复了" in (await opened(office, path)).text
 
 
+async def test_who_is_asked_reads_nothing_of_the_customer_wherever_it_was_written(office: Office):
+    """Neither in the matter nor in a question, on the page, in the API or in what he answered himself; who was amended in later
+    is known, too."""
+    case = await office.open(
+        content="顾客张小红（电话 13800000001，会员卡 8812345678）来电称跑绒", demand="请回电 138-0000-0001，换一件"
+    )
+    await office.hand_in(case, "amend", customer={"name": "李大明", "phone": "021-5555 1234"})
+    await office.hand_in(case, "ask_department", department="merchandise", question="李大明的羽绒服，同批次有没有")
+    page = await opened(office, await link_of(office, "shang"))
+    async with office.api("shang") as shang, office.api("lin") as lin:
+        matter = (await shang.get(f"/api/cases/{case}")).json()
+        await shang.post(f"/api/cases/complaint/{case}/assist", json={"answer": "有，已告诉张小红"})
+        answered = await shang.get(f"/api/cases/{case}")
+        whole = (await lin.get(f"/api/cases/{case}")).json()
+    assert matter["facts"]["content"] == "顾客****（电话 ****，会员卡 ****）来电称跑绒"
+    assert matter["facts"]["demand"] == "请回电 ****，换一件"
+    assert "****的羽绒服，同批次有没有" in page.text
+    assert "有，已告诉****" in answered.text
+    for shown in (page.text, str(matter), answered.text):
+        assert not any(said in shown for said in ("张小红", "李大明", "13800000001", "138-0000", "8812345678", "5555"))
+    assert "张小红" in whole["facts"]["content"], "who handles it reads it as it was written"
+
+
 async def test_the_link_goes_out_with_the_question(office: Office):
     with mail_server() as mail:
         office.organise(shang={"channels": ["mailto:shang@example.com"]})

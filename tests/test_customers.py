@@ -24,8 +24,8 @@ from models.tables import CaseRow, CustomerRow, SearchRow
 from settings import House
 from starter import api, customers
 from starter.__main__ import app as kefu
-from starter.customers import Kind, normal, numbers_of
 from starter.front import Front
+from starter.numbers import Kind, normal, numbers_of
 from starter.refusals import Invalid
 from tests.conftest import KEYS
 from tests.office import DAY, Office

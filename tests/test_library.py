@@ -1,5 +1,6 @@
 """The case library: what was learnt is found by two characters, and nothing in it tells who the customer was."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,10 @@ from models.complaint.forms import Record
 from models.tables import LibraryRow, LibraryWordRow, SubmissionRow
 from settings import House
 from starter.__main__ import app as kefu
-from starter.library.nameless import objections
+from starter.library.nameless import objections, without
 from starter.library.shelf import LibraryViews
 from starter.library.words import words_of
+from starter.numbers import folded
 from starter.views import Views
 from tests.conftest import KEYS
 from tests.office import DAY, Office
@@ -219,12 +221,14 @@ def test_a_phone_number_is_found_in_every_spelling(
     assert {error.code for error in found} & {"holds_phone", "holds_id_card", "holds_card"}
     assert found[0].field == "problem"
     assert spelt not in str(found)
+    assert number not in re.sub(r"\D", "", folded(without(before + spelt + after)))
 
 
 @given(st.text(alphabet="褪色开线起球一二三羊毛衫，。 KF-10", max_size=60))
 def test_ordinary_text_with_few_digits_is_left_alone(text: str):
     assume(sum(char in "一二三10" for char in text) < 7)
     assert objections({"problem": text}, {}) == []
+    assert without(text) == text
 
 
 @pytest.mark.parametrize(
@@ -247,6 +251,7 @@ def test_ordinary_text_with_few_digits_is_left_alone(text: str):
 )
 def test_so_is_every_other_number_and_address(text: str, code: str):
     assert [error.code for error in objections({"solution": text}, {})] == [code]
+    assert objections({"solution": without(text)}, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -263,6 +268,7 @@ def test_so_is_every_other_number_and_address(text: str, code: str):
 )
 def test_dates_sizes_prices_and_codes_are_not_taken_for_numbers_of_people(text: str):
     assert objections({"problem": text}, {}) == []
+    assert without(text) == text
 
 
 @pytest.mark.parametrize(
@@ -283,6 +289,21 @@ def test_dates_sizes_prices_and_codes_are_not_taken_for_numbers_of_people(text: 
 def test_nor_may_it_hold_anything_of_the_cases_own_customer(text: str, code: str):
     found = {error.code for error in objections({"problem": text}, FACTS)}
     assert code in found if code else not found
+    assert objections({"problem": without(text, FACTS)}, FACTS) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("顾客张 小 红（电话 138-0000-0001，会员卡 8812345678）称跑绒", "顾客****（电话 ****，会员卡 ****）称跑绒"),
+        ("2026-11-23 １３８００００００１２ 来电，穿了 2 次", "2026-11-23 **** 来电，穿了 2 次"),
+        ("邮箱hong.z@example.com.cn，微信 Xiao-Hong 88", "邮箱****，微信 ****"),
+        ("ｶﾞｸ 说要退 3 件", "**** 说要退 3 件"),
+        ("货号 Y-1700 跑绒", "货号 Y-1700 跑绒"),
+    ],
+)
+def test_who_is_asked_reads_all_but_that(text: str, shown: str):
+    assert without(text, FACTS, {"customer": {"name": "ガク"}}) == shown
 
 
 def test_a_short_latin_name_is_found_as_a_word_only():

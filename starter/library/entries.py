@@ -13,9 +13,9 @@ from models.forms import Code, Form, Private
 from models.library import EntryText, Short
 from models.people import Person, Role
 from models.tables import CaseRow, LibraryChangeRow, LibraryRow, LibraryWordRow, TaskRow
-from starter.customers import facts_of
 from starter.library.nameless import objections
 from starter.library.words import shelve
+from starter.numbers import facts_of
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound
 
 MAY_READ = frozenset({Role.SPECIALIST, Role.MANAGER, Role.DIRECTOR})

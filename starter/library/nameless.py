@@ -1,11 +1,13 @@
-"""Nothing of a customer: what the door will not have in the clear."""
+"""Nothing of a customer: what the library will not have in the clear, and who is asked does not see."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from models.forms import FieldError
-from starter.customers import folded, numbers_of
+from starter.numbers import folded, numbers_of
 
 APART = r"(?:[^\w,;:、。!?\n]|_){0,5}"
 """What people put between the digits of one number; a comma or a word ends it."""
@@ -17,7 +19,8 @@ MOBILE = re.compile(r"1[3-9]\d{9}")
 LANDLINE = re.compile(r"(?:00?86|86)?0\d{9,11}")
 ABROAD = re.compile(r"\d{7,15}")
 OF_A_CARD = re.compile(r"(?:卡|card)[^\w\n]*(?:号码?|no|number|是|为)?[^\w\n]*[a-z]{0,4}[^\w\n]*$")
-EMAIL = re.compile(r"[\w.%+-]\s*(?:@|[\[(]\s*at\s*[\])])\s*[a-z0-9]")
+EMAIL = re.compile(r"(?:[a-z0-9._%+-]{1,64}|\w)\s*(?:@|[\[(]\s*at\s*[\])])\s*[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+STARS = "****"
 SHORTEST_CARD, SHORTEST_BANK_CARD, LONGEST_BANK_CARD = 5, 15, 19
 
 OWN = {
@@ -39,9 +42,35 @@ def objections(texts: Mapping[str, Any], *known: Mapping[str, Any]) -> list[Fiel
     found = []
     for field, text in _fields(texts):
         plain = folded(text).casefold()
-        codes = [*_personal(plain), *(f"holds_own_{part}" for part, pattern in own if pattern.search(plain))]
+        codes = [
+            *(code for code, _ in _personal(plain)),
+            *(f"holds_own_{part}" for part, pattern in own if pattern.search(plain)),
+        ]
         found += [FieldError(field=field, code=code) for code in dict.fromkeys(codes)]
     return found
+
+
+def without(text: str, *known: Mapping[str, Any]) -> str:
+    """A text with stars for all that `objections` finds in it."""
+    signs = _signs(unicodedata.normalize("NFC", text))
+    read = [(char, nth) for nth, sign in enumerate(signs) for char in folded(sign).casefold()]
+    plain = "".join(char for char, _ in read)
+    own = (match.span() for facts in known for _, pattern in _own_patterns(facts) for match in pattern.finditer(plain))
+    found = [*own, *(span for _, span in _personal(plain))]
+    hidden = {nth for begin, end in found for nth in range(read[begin][1], read[end - 1][1] + 1)}
+    parts = groupby(enumerate(signs), key=lambda numbered: numbered[0] in hidden)
+    return "".join(STARS if is_hidden else "".join(sign for _, sign in part) for is_hidden, part in parts)
+
+
+def _signs(text: str) -> list[str]:
+    """The characters of a text, each with the marks that belong to it: what is folded alone comes out as in the whole."""
+    signs: list[str] = []
+    for char in text:
+        if signs and unicodedata.combining(unicodedata.normalize("NFKD", char)[0]):
+            signs[-1] += char
+        else:
+            signs.append(char)
+    return signs
 
 
 def _fields(texts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -52,18 +81,27 @@ def _fields(texts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((f"{field}.{n}", one) for n, one in enumerate(value))
 
 
-def _personal(plain: str) -> Iterator[str]:
-    if EMAIL.search(plain):
-        yield "holds_email"
+def _personal(plain: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What is somebody's, and where it begins and ends."""
+    for address in EMAIL.finditer(plain):
+        yield "holds_email", address.span()
     for run in RUN.finditer(plain):
-        if code := _number(run[0], plain[: run.start()]):
-            yield code
+        begin = _after_days(run[0])
+        before = "" if begin else plain[: run.start()]
+        if code := _number(run[0][begin:], before):
+            yield code, (run.start() + begin, run.end())
+
+
+def _after_days(run: str) -> int:
+    """Where a run of digits goes on after the dates at its beginning."""
+    begin = 0
+    while day := DAY.match(run, begin):
+        begin = day.end()
+    return begin
 
 
 def _number(run: str, before: str) -> str | None:
-    """What a run of digits, however they are kept apart, looks like. A date at its beginning is a date."""
-    while day := DAY.match(run):
-        run, before = run[day.end() :], ""
+    """What a run of digits, however they are kept apart, looks like."""
     digits = re.sub(r"[^\dx]", "", run)
     if ID_CARD.search(digits):
         return "holds_id_card"

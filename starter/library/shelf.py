@@ -15,7 +15,6 @@ from models.forms import Code
 from models.library import Tag
 from models.tables import CaseRow, LibraryChangeRow, LibraryRow, LibraryWordRow
 from models.words import Language, say
-from starter.customers import facts_of
 from starter.library.entries import FRIDAY, MAY_READ, WEEK
 from starter.library.words import (
     COMMON,
@@ -29,6 +28,7 @@ from starter.library.words import (
     _tag_word,
     words_of,
 )
+from starter.numbers import facts_of
 from starter.pages import Page, Part, cursor_of, instant_of, read_cursor, whole_of
 from starter.refusals import Forbidden, NotFound
 from starter.views import Views

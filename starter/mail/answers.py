@@ -12,8 +12,8 @@ from sqlmodel import Session, col, or_, select
 from models.forms import Code, Private
 from models.people import Person, Role
 from models.tables import AnswerRow, CaseRow, TaskRow
-from starter.customers import facts_of
 from starter.library.nameless import objections
+from starter.numbers import facts_of
 from starter.pages import Page, Part, read_cursor, whole_of
 from starter.post.wording import spoken
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound

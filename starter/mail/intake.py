@@ -23,9 +23,9 @@ from models.people import Person, Role
 from models.tables import CaseRow, CustomerRow, DeliveryRow, LetterRow, SubmissionRow
 from models.words import say
 from settings import House
-from starter.customers import normal
 from starter.mail import letters
 from starter.mail.reading import Mail
+from starter.numbers import normal
 from starter.post.sorting import Sorter
 from starter.refusals import Conflict, Invalid
 from starter.submissions import Submissions

@@ -9,7 +9,7 @@ from typing import Any
 from activities.members import read_day
 from models.audit import FOR_THE_STORE, AuditIntake
 from models.forms import FieldError
-from starter.customers import folded, normal
+from starter.numbers import folded, normal
 from starter.refusals import Invalid
 
 DAYS = ("birth_date", "joined_on", "valid_from", "valid_through")

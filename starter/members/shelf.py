@@ -15,9 +15,9 @@ from models.people import Person
 from models.tables import AuditLineRow, CaseRow, MemberRow, SearchRow, TaskRow
 from models.words import Language, say
 from starter.access import Scoped, scoped
-from starter.customers import normal
 from starter.members.rules import number_of
 from starter.members.said import HIDE, MASKED, WHOLE
+from starter.numbers import normal
 from starter.pages import Page, Part, instant_of, read_cursor
 from starter.refusals import Forbidden, NotFound
 from starter.views import Views

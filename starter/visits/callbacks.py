@@ -18,7 +18,8 @@ from models.tables import CaseRow, CustomerRow, SubmissionRow, VisitCallRow, Vis
 from models.tasks import OPENING
 from models.visits.months import begins
 from models.words import Language, choice, say
-from starter.customers import Kind, normal, values_of
+from starter.customers import values_of
+from starter.numbers import Kind, normal
 from starter.pages import Page, Part, cursor_of, instant_of, read_cursor
 from starter.papers.masks import masked
 from starter.refusals import Invalid

@@ -12,7 +12,8 @@ from models.forms import LEDGER
 from models.tables import ArchiveRow, CaseRow, SubmissionRow, VisitCallRow, VisitFinderRow, VisitRow
 from models.visits.facts import PlannedVisit
 from models.visits.forms import Deliver
-from starter.customers import Kind, values_of
+from starter.customers import values_of
+from starter.numbers import Kind
 from starter.visits import whom
 from starter.visits.calls import CallSent
 from starter.visits.submitted import put_off

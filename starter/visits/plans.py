@@ -20,7 +20,7 @@ from models.visits.facts import PlanIntake, PlannedVisit
 from models.visits.forms import CALLERS, Appended, Deliver
 from models.visits.months import month_of, shifted
 from settings import House
-from starter.customers import normal
+from starter.numbers import normal
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound
 from starter.submissions import Receipt, Submissions
 from starter.visits import whom

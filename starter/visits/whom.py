@@ -19,7 +19,8 @@ from models.organisation import Who
 from models.tables import CaseRow, CustomerRow, MemberRow, PurchaseRow, VisitFinderRow, VisitRow
 from models.visits.facts import PlannedVisit
 from models.visits.months import begins, months_before
-from starter.customers import Kind, folded, normal, values_of
+from starter.customers import values_of
+from starter.numbers import Kind, folded, normal
 from starter.refusals import Invalid
 
 CHURNED_AFTER = 3
