@@ -77,13 +77,18 @@ class Past(Private):
         """The forms that were handed in there, in the order of the process."""
         raise NotImplementedError
 
+    def ends_itself(self, case: Any) -> bool:
+        """Whether the last of its steps ends the case, so that its end is none of its own."""
+        return False
+
     def objections(self, case: Any, intake: Any, now: datetime) -> list[FieldError]:
         """What cannot have been so, of the case's facts or of its past. Empty when the case may enter."""
         raise NotImplementedError
 
     def told(self, case: Any) -> list[tuple[datetime, Form]]:
         """What to record after the opening: the steps and the end, no two at one instant."""
-        steps = [*self.steps(), *([(self.closed_at, Closed())] if self.closed_at else [])]
+        end = [(self.closed_at, Closed())] if self.closed_at and not self.ends_itself(case) else []
+        steps = [*self.steps(), *end]
         last, told = self.began_at(case), []
         for at, form in sorted(steps, key=lambda step: step[0]):
             last = max(at, last + timedelta.resolution)

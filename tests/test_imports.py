@@ -479,6 +479,31 @@ def test_every_reason_is_said_in_chinese_and_in_english():
         assert reason_of(error, "en").replace("…", "").isascii(), error["type"]
 
 
+# What was done before
+
+COLUMNS = "单号,类型,来源,门店,受理时间,投诉内容,门店答复,联系电话,回复时间,回复内容,回访时间,回访结果,满意度,结案时间"
+
+
+def test_each_kind_of_case_comes_with_the_steps_it_has_and_another_is_named_with_its_column(counter):
+    rows = (
+        "OA-1,咨询,,,2026-11-20 10:00,跑绒吗,,,2026-11-20 11:00,不会,,,,2026-11-20 12:00",
+        "OA-2,咨询,,,2026-11-20 10:00,跑绒吗,,,2026-11-20 11:00,不会,2026-11-20 11:30,满意,5,2026-11-20 12:00",
+        "OA-3,表扬,,,2026-11-20 10:00,谢谢,,,2026-11-20 11:00,不客气,,,,",
+        "OA-4,投诉,门店投诉,SH01,2026-11-20 10:00,跑绒,已换,13800000001,,,2026-11-20 11:00,满意,5,2026-11-20 12:00",
+        "OA-5,投诉,门店投诉,SH01,2026-11-20 10:00,跑绒,已换,13800000001,2026-11-20 11:00,已致歉,,,,2026-11-20 12:00",
+        "OA-6,投诉,门店投诉,SH01,2026-11-20 10:00,跑绒,已换,,,,2026-11-20 11:00,满意,5,2026-11-20 12:00",
+    )
+    report = counter.takes(COLUMNS, *rows, fixed={"channel": "im"}, history=True)
+    assert (report.opened, counter.numbers()) == (2, ["OA-1", "OA-4"])
+    other = "这个类型的工单没有这一步：咨询只有回复，意见和表扬只登记，请留空"
+    rejected = counter.rejects()
+    assert [row[:2] for row in rejected] == [["3", "回访时间"], ["4", "回复时间"], ["6", "回复时间"], ["7", "联系电话"]]
+    assert [row[2] for row in rejected[:2]] == [other, other]
+    assert "门店已自行答复的客诉，总部只回访" in rejected[2][2]
+    assert "也要填写顾客的联系方式" in rejected[3][2]
+    assert counter.takes(COLUMNS, *rows, fixed={"channel": "im"}, history=True).already == 2
+
+
 # Broken off and taken up again
 
 

@@ -103,6 +103,78 @@ async def test_history_ends_in_the_archive_at_its_own_time_and_is_told_to_nobody
     assert (await office.client.get_workflow_handle(case).describe()).status.name == "COMPLETED"
 
 
+HANDLED = {"reply": "已致歉", "solution": "换一件", "by": "dian01"}
+OPINION = {"supervisor_opinion": "同意"}
+STORE = {"origin": "store", "store_handling": HANDLED}
+
+
+@pytest.mark.parametrize(
+    ("facts", "until"),
+    [
+        ({"kind": "query"}, "replied_at"),
+        ({"origin": "store", "store_handling": HANDLED | OPINION}, "called_back_at"),
+    ],
+)
+async def test_what_its_last_step_ends_is_closed_by_it_and_nothing_is_refused(
+    office: Office, facts: dict[str, Any], until: str
+):
+    """5.2 E29, E31: a query by its reply, what a store has answered by the callback; nobody hears of the end that follows."""
+    received = office.now() - 100 * DAY
+    last = received + STEPS[until] * HOUR
+    outcome = {"outcome": "satisfied", "satisfaction": 5} if until == "called_back_at" else {}
+    past = ComplaintPast.model_validate({until: last, "closed_at": last + HOUR, **outcome})
+    case = await enter(office, past, received, **facts)
+    assert (office.case(case).state, office.case(case).closed_at) == ("archived", last)
+    assert [row.state for row in office.rows(SubmissionRow, case)] == ["decided"] * 2
+    assert office.rows(NoticeRow, case) == []
+
+
+async def test_what_a_store_has_answered_comes_with_its_callback_alone(office: Office):
+    """5.2 E29: the supervisor's word is still owed; where the case is closed already, that is its end."""
+    received = office.now() - timedelta(hours=6)
+    called = {"called_back_at": received + HOUR, "outcome": "satisfied", "satisfaction": 5}
+    case = await enter(office, ComplaintPast.model_validate(called), received, **STORE)
+    assert office.open_tasks(case) == {"opinion"}
+    closed = ComplaintPast.model_validate(called | {"closed_at": received + 2 * HOUR})
+    ended = office.case(await enter(office, closed, received, **STORE))
+    assert (ended.state, ended.closed_at) == ("archived", received + 2 * HOUR)
+
+
+async def test_where_the_store_wants_help_every_step_is_headquarters(office: Office):
+    received = office.now() - timedelta(hours=6)
+    wanting = STORE | {"store_handling": HANDLED | OPINION | {"help_wanted": True}}
+    case = await enter(office, past_of(received, "called_back_at"), received, **wanting)
+    assert office.open_tasks(case) == {"record"}
+    assert {row.state for row in office.rows(SubmissionRow, case)} == {"decided"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "until", "errors"),
+    [
+        ({"kind": "query"}, "proposed_at", {"proposed_at": "past_of_no_step"}),
+        ({"kind": "praise"}, "replied_at", {"replied_at": "past_of_no_step"}),
+        ({"kind": "suggestion"}, "proposed_at", dict.fromkeys(list(STEPS)[:2], "past_of_no_step")),
+        (STORE, "executed_at", dict.fromkeys(list(STEPS)[:4], "past_is_the_stores")),
+        (STORE, "called_back_at", dict.fromkeys(list(STEPS)[:4], "past_is_the_stores")),
+    ],
+)
+def test_a_step_that_such_a_case_does_not_have_is_named(
+    office: Office, facts: dict[str, Any], until: str, errors: dict[str, str]
+):
+    received = office.now() - timedelta(hours=6)
+    with pytest.raises(Invalid) as refused:
+        commit(office, past_of(received, until), received, **facts)
+    assert {error.field: error.code for error in refused.value.errors} == errors
+
+
+def test_who_was_called_back_can_be_reached(office: Office):
+    received = office.now() - timedelta(hours=6)
+    called = ComplaintPast(called_back_at=received + HOUR, outcome="satisfied", satisfaction=5)
+    with pytest.raises(Invalid) as refused:
+        commit(office, called, received, customer={"name": "张小红"}, **STORE)
+    assert [(error.field, error.code) for error in refused.value.errors] == [("customer.phone", "past_whom_was_called")]
+
+
 async def test_a_form_handed_in_before_the_opening_was_delivered_is_taken_after_the_past(office: Office):
     received = office.now() - timedelta(hours=6)
     receipt = commit(office, past_of(received, "consented_at"), received)

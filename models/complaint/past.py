@@ -15,6 +15,14 @@ from models.tasks import Past
 
 UNSAID = "（未随文件提供）"
 """The text of a form that was handed in elsewhere and did not come along."""
+STANDS_ON = {
+    "replied_at": "received_at",
+    "proposed_at": "received_at",
+    "consented_at": "proposed_at",
+    "executed_at": "consented_at",
+    "called_back_at": "executed_at",
+}
+"""Each step of a complaint that headquarters handles, and the one before which it cannot have been."""
 
 
 class ComplaintPast(Past):
@@ -50,6 +58,15 @@ class ComplaintPast(Past):
         ]
         return [(at, form()) for at, form in steps if at]
 
+    def ends_itself(self, case: Complaint) -> bool:
+        """A query ends with its reply, what a store has answered with the callback, where nobody's word is wanting (5.2 E29)."""
+        if case.kind == "query":
+            return self.replied_at is not None
+        if not _is_the_stores(case) or self.called_back_at is None:
+            return False
+        called, store = self._callback(), case.store_handling
+        return bool(store and store.supervisor_opinion) and not (called.dissatisfied or called.not_reached)
+
     def _solution(self) -> Solution:
         return Solution(
             steps=self.proposal, duration=self.duration, effect=self.effect, amount=self.amount, remedy=self.remedy
@@ -77,18 +94,33 @@ class ComplaintPast(Past):
     def _impossible(self, case: Complaint, now: datetime) -> Iterator[FieldError]:
         if self.called_back_at:
             yield from self._callback().objections(now)
-        latest = max([case.received_at, *(at for at, _ in self.steps())])
-        for field, at, before, then in (
-            ("replied_at", self.replied_at, "received_at", case.received_at),
-            ("proposed_at", self.proposed_at, "received_at", case.received_at),
-            ("consented_at", self.consented_at, "proposed_at", self.proposed_at),
-            ("executed_at", self.executed_at, "consented_at", self.consented_at),
-            ("called_back_at", self.called_back_at, "executed_at", self.executed_at),
-            ("closed_at", self.closed_at, "every_step", latest),
-        ):
-            if at and then is None:
+            if _is_the_stores(case) and not case.can_be_reached:
+                yield FieldError(field="customer.phone", code="past_whom_was_called")
+        known = {"received_at": case.received_at, **{step: getattr(self, step) for step in STANDS_ON}}
+        known["every_step"] = max(at for at in known.values() if at)
+        stands_on = {**_steps_of(case), "closed_at": "every_step"}
+        for field in (*STANDS_ON, "closed_at"):
+            at, before = getattr(self, field), stands_on.get(field)
+            if at is None:
+                continue
+            if before is None:
+                yield FieldError(field=field, code="past_is_the_stores" if _is_the_stores(case) else "past_of_no_step")
+            elif (then := known[before]) is None:
                 yield FieldError(field=before, code="past_step_missing", values={"field": field})
-            elif at and then and at < then:
+            elif at < then:
                 yield FieldError(field=field, code="past_out_of_order", values={"before": before})
-            elif at and at > now:
+            elif at > now:
                 yield FieldError(field=field, code="past_in_future")
+
+
+def _is_the_stores(case: Complaint) -> bool:
+    """Whether a store has answered it, and headquarters only calls back: not where the store wants help (5.2 E29)."""
+    helped = case.store_handling is not None and case.store_handling.help_wanted
+    return case.kind == "complaint" and case.is_the_stores and not helped
+
+
+def _steps_of(case: Complaint) -> dict[str, str]:
+    """The steps that such a case can have had, each with the one before: what is no complaint owes less (5.2 E31)."""
+    if case.kind != "complaint":
+        return {"replied_at": "received_at"} if case.kind == "query" else {}
+    return {"called_back_at": "received_at"} if _is_the_stores(case) else STANDS_ON

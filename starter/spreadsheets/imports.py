@@ -393,7 +393,8 @@ def _fitted(model: type[M], facts: dict[str, Any], errors: dict[str, FieldError]
 def _untold(case: Case, past: Past) -> list[str]:
     """What a past says that none of its steps would keep: a reply, and not when it was given. The empty name: that there is no step."""
     told = past.told(case)
-    untold = [name for name in sorted(past.model_fields_set) if not _tells(past, name, case, told)]
+    said = sorted(past.model_fields_set - {"closed_at"})  # an instant itself, also where the last step is the end
+    untold = [name for name in said if not _tells(past, name, case, told)]
     return untold or ([] if told else [""])
 
 
