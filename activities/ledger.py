@@ -12,6 +12,7 @@ from temporalio import activity
 
 from activities.callers import caller_of
 from activities.database import Database
+from activities.duplicates import lost
 from activities.gathering import gather, lies_behind
 from activities.keys import COLUMN, KeyRing
 from models.entries import (
@@ -360,10 +361,13 @@ class Ledger:
         )
 
     def _send(self, session: Session, case: CaseRow, sent: Sent) -> None:
-        """A pending submission of the other case, recorded now or just after its last one; the relay delivers it."""
+        """A pending submission of the other case, recorded now or just after its last one; the relay delivers it. Where that one
+        has ended meanwhile, the manager hears."""
         to = other_case(session, case.process, sent.to)
         if to is None or to.state != "open":
             log.warning("sent.nowhere", case=case.id, form=sent.form)
+            number = to.number if to else sent.to
+            session.add(lost(session, self._people, sent.outline, number, sent.submission, sent.at))
             return
         body = json.dumps(sent.outline, ensure_ascii=False, sort_keys=True).encode()
         to.last_instant = max(sent.at, to.last_instant + timedelta.resolution)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from activities.duplicates import owed, owes_less
 from activities.ledger import other_case
 from models.acts import Acknowledge, HandOver, Reassign
 from models.forms import Bundle, FieldError, Form
@@ -12,9 +13,6 @@ from models.people import SUPERIOR, Person, Role
 from models.tables import CaseRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import Process
 from starter.refusals import Conflict, Forbidden, Invalid
-
-ANSWERS = {"reply", "agreed_reply"}
-AGREEING = {"consent", "execution"}
 
 
 def check(
@@ -51,8 +49,8 @@ def of_somebody_else(session: Session, people: Who, case: CaseRow, form: Form, b
     if by.id != case.about:
         return
     forms = [part.form for part in form.now()] if isinstance(form, Bundle) else [form.form]
-    owed = select(TaskRow.owner).where(TaskRow.case_id == case.id, TaskRow.state == "open", TaskRow.owner != by.id)
-    owner = session.exec(owed.where(col(TaskRow.form).in_(forms)).order_by(col(TaskRow.due_at)).limit(1)).first()
+    others = select(TaskRow.owner).where(TaskRow.case_id == case.id, TaskRow.state == "open", TaskRow.owner != by.id)
+    owner = session.exec(others.where(col(TaskRow.form).in_(forms)).order_by(col(TaskRow.due_at)).limit(1)).first()
     wanted = Wanted(case.id, now, case.region, case.store, about=by.id, process=case.process)
     person = people.name(owner or people.resolve(Role.MANAGER, wanted))
     raise Forbidden("about_yourself", number=case.number, person=person)
@@ -93,29 +91,13 @@ def _unfit_other(session: Session, case: CaseRow, form: Form) -> list[FieldError
         return [FieldError(field="of", code="no_such_other_case", values={"case": named})]
     if other.state != "open":
         return [FieldError(field="of", code="other_case_closed", values={"case": named})]
-    if _owes_less(session, other, case):
+    if owes_less(session, other, owed(session, case, "open")):
         return [FieldError(field="of", code="other_case_owes_less", values={"case": named})]
     on_their_way = select(SubmissionRow).where(SubmissionRow.form == form.form, SubmissionRow.state == "pending")
     for row in session.exec(on_their_way):
         if row.case_id == other.id or row.outline["of"] in (case.id, case.number):
             return [FieldError(field="of", code="being_merged", values={"case": named})]
     return []
-
-
-def _owes_less(session: Session, other: CaseRow, case: CaseRow) -> bool:
-    """Whether something this customer is owed would be owed by nobody there: a callback, a proposal, an answer (5.2 E27)."""
-    ours, theirs = _owed(session, case, "open"), _owed(session, other, "open")
-    made = theirs | _owed(session, other, "done")
-    if "opinion" in ours and "opinion" not in made:
-        return True
-    if "callback" in ours:
-        is_behind = bool(ours & AGREEING) and "solution" in theirs
-        return is_behind or "callback" not in theirs or ("solution" in ours and "solution" not in made)
-    return bool(ours & ANSWERS) and not theirs & {*ANSWERS, "callback"}
-
-
-def _owed(session: Session, case: CaseRow, state: str) -> set[str]:
-    return set(session.exec(select(TaskRow.form).where(TaskRow.case_id == case.id, TaskRow.state == state)))
 
 
 def _may_acknowledge(session: Session, case: CaseRow, form: Acknowledge, by: Person) -> bool:

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, func, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from activities.database import Database, once_more
+from activities.duplicates import left_to_nobody
 from activities.keys import COLUMN, KeyRing
 from activities.ledger import as_submission, locked
 from models import policy
@@ -395,9 +396,12 @@ class Submissions:
         row.state, row.decided_at = ("refused" if refusal else "decided"), now
         if refusal:
             row.refusal = refusal.model_dump()
-            if row.deferred:
-                session.add(self._refusal_notice(session, row, refusal, now))
-                session.flush()
+        notice = left_to_nobody(session, self._people, row, is_refused=bool(refusal))
+        if refusal and row.deferred:
+            notice = notice or self._refusal_notice(session, row, refusal, now)
+        if notice:
+            session.add(notice)
+            session.flush()
         told = list(session.exec(select(NoticeRow).where(NoticeRow.submission == row.id)))
         for notice in told:
             notice.delivered_at = now

@@ -10,6 +10,7 @@ from models.duty import Absence
 from models.tables import SubmissionRow
 from starter.organisation.hand_over import listed
 from starter.refusals import Forbidden, Invalid, NotFound
+from starter.watching.doctor import examine
 from tests.office import DAY, HOUR, Office
 
 REFUND = Office.SOLUTION | {"remedy": "refund", "amount": "199"}
@@ -620,6 +621,50 @@ async def test_e27_two_cases_never_end_in_each_other(office: Office):
     }
     due = {case: office.tasks(case)["solution"].due_at for case in (first, third)}
     assert due[third] == due[first], "the shortest of the three, through the one between"
+
+
+async def wrong_with(office: Office, *cases: str) -> list[tuple[str, str | None]]:
+    """What the doctor says of some cases."""
+    found = await examine(office.front, office.now() - DAY, office.now() + HOUR, office.now(), quick=True)
+    return [(fault.kind, fault.case) for fault in found.faults if fault.case in cases]
+
+
+@pytest.mark.parametrize("became", ["closed", "praise", "closed before it was taken"])
+async def test_e27_what_a_duplicate_leaves_is_never_nobodys_unseen(office: Office, became: str):
+    """The other one ended, or was found to owe less, while the duplicate was on its way: the manager hears, once, what to do."""
+    first, second = await office.open(), await office.open()
+    office.commit(first, "duplicate", of=second)
+    ways = {"praise": [("reclassify", {"kind": "praise", "reason": "是表扬"})]}
+    ending = [("withdraw", {"reason": "撤诉"}), ("record", {"finding": "已撤诉"})]
+    for form, fields in ways.get(became, ending):
+        if became == "closed before it was taken":
+            office.commit(second, form, **fields)
+        else:
+            assert refusal(await office.hand_in(second, form, **fields)) == "decided"
+    for case in (first, second, first, second):
+        await office.relay.deliver(case)
+    assert (office.case(first).state, office.case(first).closed_because) == ("archived", "duplicate")
+    assert office.heard(first, "wang") == ["not_absorbed/None"]
+    assert [notice for notice in office.heard(second, "lin") if notice.startswith("refused")] == []
+    async with office.api("wang") as wang:
+        [told] = [one for one in (await wang.get("/api/notices")).json()["items"] if one["what"] == "not_absorbed"]
+    number, other = office.case(first).number, office.case(second).number
+    assert f"工单 {number} 已并入 {other}" in told["text"]
+    assert f"原工单号（earlier）填 {number}" in told["text"]
+    assert await wrong_with(office, first, second) == [("not_absorbed", first)]
+    assert office.case(await office.open(earlier=number)).cycle == 2
+    assert await wrong_with(office, first, second) == []
+
+
+async def test_e27_where_the_other_one_goes_on_the_manager_hears_nothing(office: Office):
+    first, second = await office.open(), await office.open()
+    await office.walk(second, until="consent")
+    office.commit(first, "duplicate", of=second)
+    for case in (first, second):
+        await office.relay.deliver(case)
+    assert office.case(first).closed_because == "duplicate"
+    assert office.heard(first, "wang") == []
+    assert await wrong_with(office, first, second) == [], "it had nothing that is due sooner, and left no trace"
 
 
 async def test_e27_an_amended_form_keeps_its_receipt_time_and_its_clocks(office: Office):

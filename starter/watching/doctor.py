@@ -10,10 +10,13 @@ from pydantic import BaseModel, computed_field
 from sqlmodel import Session, and_, col, func, or_, select
 from temporalio.service import RPCError
 
+from activities.duplicates import LOST
 from models import policy
 from models.canary import CANARY, CanaryIntake
+from models.complaint.forms import Absorb
 from models.people import Role
 from models.tables import ArchiveRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow, WatchRow
+from models.tasks import OPENING
 from models.words import Language, say
 from starter.access import of_the_department
 from starter.front import Front
@@ -29,7 +32,7 @@ KINDS = (
     *("rung_missed", "rung_early", "rung_unfair", "rung_silent", "rung_doubled"),
     *("rung_unclimbed", "rung_unplanned"),
     *("submission_undecided", "decided_without_trace", "refused_yet_taken"),
-    *("archive_missing", "archive_owes", "archive_early", "notice_unsent", canary.SILENT, "nobody_watches"),
+    *("archive_missing", "archive_owes", "archive_early", "notice_unsent", LOST, canary.SILENT, "nobody_watches"),
     *(*reconciler.REPAIRED, *reconciler.NAMED, reconciler.WEDGED, reconciler.SILENT, reconciler.DIFFERS, UNREACHABLE),
 )
 """All that may be wrong."""
@@ -123,7 +126,7 @@ class Ward:
 
     def examined(self) -> Examination:
         ladders = [*self._ladders(), *self._unclimbed(), *self._unplanned()]
-        faults = [*ladders, *self._submissions(), *self._archives(), *self._notices(), *self._watches()]
+        faults = [*ladders, *self._submissions(), *self._archives(), *self._notices(), *self._lost(), *self._watches()]
         planned = self._within(DeadlineRow.planned_at)
         people = lateness.people(self._session, self._now, *self._within(TaskRow.due_at))
         longest = [late for of in (self._late, people) for late in nlargest(LISTED, of, key=_span)]
@@ -265,7 +268,7 @@ class Ward:
     # The rest
 
     def _submissions(self) -> Iterator[Fault]:
-        """Each is decided, and what was taken has left a trace."""
+        """Each is decided, and what was taken has left a trace; what a duplicate leaves, only where it is due sooner."""
         trace = select(EventRow.id).where(
             EventRow.submission == SubmissionRow.id, EventRow.case_id == SubmissionRow.case_id
         )
@@ -277,6 +280,8 @@ class Ward:
         )
         kinds = {"decided": "decided_without_trace", "refused": "refused_yet_taken"}
         for row, entered_at, _ in rows:
+            if row.state == "decided" and row.form == Absorb.form:
+                continue
             if row.state != "pending":
                 yield Fault(kind=kinds[row.state], case=row.case_id, about=row.id)
             elif max(row.recorded_at, entered_at or row.recorded_at) + GRACE < self._now:
@@ -307,6 +312,19 @@ class Ward:
         )
         for row in rows:
             yield Fault(kind="notice_unsent", case=row.case_id, about=str(row.id), data={"what": row.what})
+
+    def _lost(self) -> Iterator[Fault]:
+        """What a duplicate left to nobody, until somebody has opened a case that names it as `earlier`."""
+        again = select(SubmissionRow.id).where(
+            SubmissionRow.form == OPENING, col(SubmissionRow.outline)["earlier"].as_string() == CaseRow.number
+        )
+        rows = self._session.exec(
+            select(CaseRow.id, NoticeRow.data)
+            .join(CaseRow, col(CaseRow.id) == NoticeRow.case_id)
+            .where(NoticeRow.what == LOST, ~again.exists(), *self._within(NoticeRow.created_at))
+        )
+        for case, data in rows:
+            yield Fault(kind=LOST, case=case, data=data)
 
     def _watches(self) -> Iterator[Fault]:
         """Somebody watches, and did so just now."""
