@@ -305,8 +305,8 @@ class Ledger:
 
     def _tell(self, session: Session, case: CaseRow, told: Told) -> None:
         task = self._task(session, case, told.task) if told.task else None
-        if task and task.by_itself:
-            return  # on nobody's list
+        if (task and task.by_itself) or _was_elsewhere(case, told):
+            return  # on nobody's list, or nobody's news
         owner = task.owner if task and told.to is Role.OWNER else None
         person = told.person or owner or self._who(session, told.to, case, told.at)
         data = {"by": told.by, **({"due_at": task.due_at.isoformat()} if task else {})}
@@ -317,7 +317,7 @@ class Ledger:
         form made him owe."""
         owed = [entry for entry in new if isinstance(entry, TaskOwed) and not entry.by_itself]
         opened = next((entry for entry in new if isinstance(entry, CaseOpened)), None)
-        if case.entered_at and any(entry.at < case.entered_at for entry in new):
+        if any(_was_elsewhere(case, entry) for entry in new):
             return
         keys = [entry.task for entry in owed]
         if not keys or (opened and opened.quiet):
@@ -423,6 +423,11 @@ class Ledger:
         keys = [entry.key for entry in recording.entries]
         rows = session.exec(select(EventRow).where(EventRow.case_id == recording.case, col(EventRow.key).in_(keys)))
         return {row.key: row.data for row in rows}
+
+
+def _was_elsewhere(case: CaseRow, entry: Entry) -> bool:
+    """Whether it happened before the case came here: whoever had to hear of it has heard of it there."""
+    return case.entered_at is not None and entry.at < case.entered_at
 
 
 def _climbs(deadline: DeadlineRow, task: TaskRow) -> datetime | None:

@@ -103,6 +103,19 @@ async def test_history_ends_in_the_archive_at_its_own_time_and_is_told_to_nobody
     assert (await office.client.get_workflow_handle(case).describe()).status.name == "COMPLETED"
 
 
+@pytest.mark.parametrize("closed", [True, False])
+async def test_what_bent_it_elsewhere_is_told_to_nobody_here(office: Office, closed: bool):
+    """A major case, a customer who was not satisfied: whoever had to hear of it has heard of it there."""
+    received = office.now() - 5 * DAY
+    steps = {step: received + hours * HOUR for step, hours in STEPS.items()}
+    called = {"outcome": "dissatisfied", "satisfaction": 1} | ({"closed_at": received + 2 * DAY} if closed else {})
+    case = await enter(office, ComplaintPast.model_validate(steps | called), received, severity="major")
+    assert office.case(case).state == ("archived" if closed else "open")
+    assert office.case(case).cycle == 2
+    heard = {row.what for row in office.rows(NoticeRow, case)}
+    assert heard <= (set() if closed else {"overdue", "breached"}), "of what is late here, where it is open"
+
+
 HANDLED = {"reply": "已致歉", "solution": "换一件", "by": "dian01"}
 OPINION = {"supervisor_opinion": "同意"}
 STORE = {"origin": "store", "store_handling": HANDLED}
