@@ -85,6 +85,10 @@ class Past(Private):
         """What cannot have been so, of the case's facts or of its past. Empty when the case may enter."""
         raise NotImplementedError
 
+    def unfit(self, promises: Any, role: Role) -> list[FieldError]:
+        """What somebody of this role cannot bring, by the promises of the process: the desk would not take it from him."""
+        return []
+
     def told(self, case: Any) -> list[tuple[datetime, Form]]:
         """What to record after the opening: the steps and the end, no two at one instant."""
         end = [(self.closed_at, Closed())] if self.closed_at and not self.ends_itself(case) else []

@@ -136,6 +136,8 @@ class Submissions:
         now = self._clock()
         intake = policy.intake(process, self._policy)
         errors = past.objections(facts, intake, now) if past else facts.objections(intake, now)
+        if past:
+            errors = [*errors, *past.unfit(policy.promises(process, self._policy), by.role)]
         earlier = self._earlier(session, process, facts)
         if facts.earlier_case and not earlier and not past:
             errors = [

@@ -243,6 +243,26 @@ def test_nobody_brings_what_was_done_with_a_complaint_about_himself(office: Offi
         assert commit(office, past, received, by="wang", about_employee="lin").first
 
 
+async def test_a_proposal_beyond_ones_authority_is_brought_by_whoever_may_promise_it(office: Office):
+    """Otherwise the desk would refuse it, and with it all that stood on it."""
+    received = office.now() - DAY
+    past = past_of(received, "executed_at", amount=500)
+    with pytest.raises(Invalid) as invalid:
+        commit(office, past, received)
+    assert [(error.field, error.code) for error in invalid.value.errors] == [("amount", "past_beyond_authority")]
+    case = await enter(office, past, received, by="wang")
+    assert office.open_tasks(case) == {"callback"}
+
+
+@pytest.mark.parametrize("outcome", ["unreachable", "wrong_number", "rescheduled"])
+async def test_a_callback_that_reached_nobody_is_still_to_be_made(office: Office, outcome: str):
+    received = office.now() - DAY
+    steps = {step: received + hours * HOUR for step, hours in STEPS.items()}
+    with pytest.raises(Invalid) as invalid:
+        commit(office, ComplaintPast.model_validate(steps | {"outcome": outcome}), received)
+    assert [(error.field, error.code) for error in invalid.value.errors] == [("outcome", "past_not_reached")]
+
+
 def test_a_store_brings_no_past(office: Office):
     received = office.now() - timedelta(hours=6)
     with pytest.raises(Forbidden):

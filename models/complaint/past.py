@@ -10,7 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from models.complaint.facts import Complaint, ComplaintIntake, Reached, Remedy, Span, Yuan
 from models.complaint.forms import Callback, Consent, Execution, Reply, Solution
+from models.complaint.terms import ComplaintPromises
 from models.forms import FieldError, Form, Instant, Text
+from models.people import Role
 from models.tasks import Past
 
 UNSAID = "（未随文件提供）"
@@ -67,6 +69,13 @@ class ComplaintPast(Past):
         called, store = self._callback(), case.store_handling
         return bool(store and store.supervisor_opinion) and not (called.dissatisfied or called.not_reached)
 
+    def unfit(self, promises: ComplaintPromises, role: Role) -> list[FieldError]:
+        """A proposal beyond his authority: whoever may promise it brings it (5.2 E20)."""
+        limit = promises.terms.authority.get(role)
+        if self.proposed_at is None or limit is None or limit.covers(self._solution()):
+            return []
+        return [FieldError(field="amount", code="past_beyond_authority")]
+
     def _solution(self) -> Solution:
         return Solution(
             steps=self.proposal, duration=self.duration, effect=self.effect, amount=self.amount, remedy=self.remedy
@@ -94,6 +103,8 @@ class ComplaintPast(Past):
     def _impossible(self, case: Complaint, now: datetime) -> Iterator[FieldError]:
         if self.called_back_at:
             yield from self._callback().objections(now)
+            if self.outcome in ("unreachable", "wrong_number", "rescheduled"):
+                yield FieldError(field="outcome", code="past_not_reached")
             if _is_the_stores(case) and not case.can_be_reached:
                 yield FieldError(field="customer.phone", code="past_whom_was_called")
         known = {"received_at": case.received_at, **{step: getattr(self, step) for step in STANDS_ON}}
