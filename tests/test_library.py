@@ -444,6 +444,21 @@ def test_the_goods_count_too_and_a_cases_own_entry_does_not(house: House):
     assert [entry["entry"] for entry in page["items"]] == [other["entry"]]
 
 
+async def test_a_case_counts_as_it_was_corrected(office: Office):
+    """Its entry is found by the style it was about, and it finds what is like the matter it is."""
+    case = await office.open(goods={"style_no": "Y-1700"})
+    await office.hand_in(case, "amend", goods={"style_no": "ZX-771"})
+    await office.walk(case)
+    other = await office.open(content="顾客来店")
+    await office.hand_in(other, "amend", content="真丝围巾水洗一次就褪色")
+    async with office.api() as lin:
+        assert (await lin.post("/api/library", json={"case": case, **ENTRY})).status_code == 201
+        assert len((await lin.get("/api/library", params={"q": "ZX-771"})).json()["items"]) == 1
+        assert (await lin.get("/api/library", params={"q": "1700"})).json()["items"] == []
+        similar = (await lin.get(f"/api/cases/{other}/similar")).json()["items"]
+    assert [entry["title"] for entry in similar] == [ENTRY["title"]]
+
+
 def test_where_nothing_is_like_it_the_list_says_so(house: House):
     case = opened(house, "NOW")
     assert "收入" in ask(house, "lin", "GET", f"/cases/{case}/similar")[1]["hint"]

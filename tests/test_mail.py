@@ -28,6 +28,7 @@ from tests.conftest import KEYS
 from tests.imap import CARE, MailDrop, letter, mail_drop
 from tests.letterbox import Clock, MailServer, mail_server, tell
 from tests.office import DAY, HOUR, Office, organised
+from tests.test_papers import text_of
 
 CUSTOMER = "zhang@customer.example"
 MINUTE = timedelta(minutes=1)
@@ -182,6 +183,21 @@ async def test_an_answer_goes_to_the_case_it_answers_and_its_owner_hears(inlet: 
         sent = session.exec(select(SubmissionRow.form).where(SubmissionRow.case_id == first.case_id))
         assert sorted(sent) == ["amend", "open"]
         assert session.exec(select(NoticeRow.what).where(NoticeRow.case_id == first.case_id)).all() == ["letter"]
+
+
+async def test_what_a_customer_adds_by_mail_corrects_nothing(counter: Counter):
+    """His thanks are no new matter: they stand in the course."""
+    counter.drop.receives(letter("羽绒服跑绒"), counter.now())
+    [first] = await counter.reads()
+    counter.drop.receives(
+        letter("谢谢，等您消息。", message_id="<2@x>", In_Reply_To="<1@customer.example>"), counter.now()
+    )
+    _, second = await counter.reads()
+    assert second.what == "added"
+    async with counter.office.api("wang") as door:
+        paper = text_of((await door.get(f"/api/cases/{first.case_id}/record.pdf")).content)
+    matter, course = paper.split("经过", 1)
+    assert ("羽绒服跑绒" in matter, "谢谢" in matter, "谢谢，等您消息。" in course) == (True, False, True)
 
 
 async def test_an_answer_to_a_closed_case_opens_one_that_names_it(counter: Counter):
@@ -546,6 +562,9 @@ async def test_an_answer_is_filled_in_for_a_case_of_its_category(office: Office)
         assert shown["text"] == f"张小红您好，上海南京东路店的工单 {office.case(case).number}，款号 {{style_no}}。"
         assert shown["missing"] == ["style_no"]
         assert (await door.post("/api/answers", json=kept)).status_code == 403
+        await office.hand_in(case, "amend", customer={"name": "李四"}, goods={"style_no": "Y-1700"})
+        [shown] = (await door.get(f"/api/cases/{case}/answers")).json()["items"]
+        assert shown["text"] == f"李四您好，上海南京东路店的工单 {office.case(case).number}，款号 Y-1700。"
 
 
 async def test_an_answer_is_changed_once_at_a_time_and_holds_nobodys_number(office: Office):

@@ -555,6 +555,56 @@ async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(of
         assert name not in hidden, name
 
 
+async def test_e27_papers_say_what_was_corrected_and_the_course_how_it_came_to_be_so(office: Office):
+    """Each correction says what it says and no more: a new number keeps the name, a new size the style."""
+    case = await office.open(customer={}, goods={"style_no": "Y-1700", "size": "165"})
+    li = {"name": "李四", "phone": "13900000002"}
+    await office.hand_in(case, "amend", severity="major", customer=li, demand="要求退款")
+    await office.hand_in(case, "amend", by="oa-sh01", customer={"phone": "13900000003"}, goods={"size": "170"})
+    await office.walk(case)
+    assert office.case(case).state == "archived"
+    said = text_of(await printed(office, case))
+    of_customer = squeezed(said.partition("顾客姓名")[2].partition("会员卡号")[0])
+    assert ("✓重大" in said, "✓一般" in said, of_customer) == (True, False, "李四联系电话13900000003")
+    for held in ("要求退款", "Y-1700", "尺码170", "联系电话：13900000002", "尺码：170"):
+        assert held in said, held
+    [row] = rows_of(book_of(await register(office)))
+    corrected = {
+        "严重程度": "重大",
+        "顾客姓名": "李*",
+        "联系电话": "139****0003",
+        "顾客诉求": "要求退款",
+        "货号": "Y-1700",
+    }
+    assert {name: row[name] for name in corrected} == corrected
+    _, paper = await doors.record(office.front, office.front.actor("lin"), case, True, False, "zh")
+    hidden = text_of(paper)
+    assert ("李*" in hidden, "139****0003" in hidden) == (True, True)
+    for name in ("李四", "13900000002", "13900000003"):
+        assert name not in hidden, name
+
+
+async def test_e27_what_was_refused_corrects_nothing(office: Office):
+    case = await office.open()
+    await office.walk(case)
+    assert (await office.hand_in(case, "amend", demand="要求退款")).state == "refused"
+    assert "要求退款" not in text_of(await printed(office, case))
+    assert [row["顾客诉求"] for row in rows_of(book_of(await register(office)))] == [None]
+
+
+async def test_e28_a_stores_form_prints_with_the_number_that_it_was_returned_for(office: Office):
+    case = await office.open(customer={}, origin="store", store_handling=STORE)
+    await office.hand_in(case, "supplement", by="oa-sh01", customer={"name": "李四", "phone": "13900000002"})
+    said = text_of(await printed(office, case))
+    assert "顾客姓名李四联系电话13900000002" in said
+    [row] = rows_of(book_of(await register(office)))
+    assert (row["顾客姓名"], row["联系电话"]) == ("李*", "139****0002")
+    await office.hand_in(case, "callback", outcome="satisfied", satisfaction=5)
+    async with office.api() as lin:
+        [called] = (await lin.get("/api/callbacks")).json()["items"]
+    assert called["customer"] == {"name": "李四", "phone": "13900000002"}
+
+
 async def test_a_stores_form_has_the_survey_the_later_opinion_and_what_headquarters_did(office: Office):
     case = await office.open(**FACTS, origin="store", store_handling=STORE)
     await office.hand_in(case, "opinion", by="qian", content="已约谈当班店员")

@@ -11,10 +11,12 @@ from sqlalchemy import String, column, literal, values
 from sqlalchemy import case as by_value
 from sqlmodel import and_, col, func, or_, select
 
+from activities.ledger import unsealed
 from models.forms import Code
 from models.library import Tag
 from models.tables import CaseRow, LibraryChangeRow, LibraryRow, LibraryWordRow
 from models.words import Language, say
+from starter.facts import facts_now
 from starter.library.entries import FRIDAY, MAY_READ, WEEK
 from starter.library.words import (
     COMMON,
@@ -28,7 +30,6 @@ from starter.library.words import (
     _tag_word,
     words_of,
 )
-from starter.numbers import facts_of
 from starter.pages import Page, Part, cursor_of, instant_of, read_cursor, whole_of
 from starter.refusals import Forbidden, NotFound
 from starter.views import Views
@@ -144,7 +145,7 @@ class LibraryViews(Views):
         """Entries like a case, by what it is about: its texts are opened in memory only. NotFound as for the case."""
         if self._session.get(CaseRow, id) is None:
             raise self.missing(id)
-        facts = {name: said for form in facts_of(self._session, self._keys, id) for name, said in form.items() if said}
+        facts = facts_now(self._session, id, lambda row: unsealed(row, self._keys))
         texts = [facts.get("content"), facts.get("demand"), (facts.get("goods") or {}).get("colour")]
         text = "\n".join(part for part in (*_codes_of(facts), *texts) if part)[:LONGEST_LIKE]
         words = {word for word in words_of(text) if len(word) > 1}

@@ -5,10 +5,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlmodel import Session, col, delete, insert, select
+from sqlmodel import Session, col, delete, insert
 
-from models.tables import LibraryRow, LibraryWordRow, SubmissionRow
-from models.tasks import OPENING
+from models.tables import LibraryRow, LibraryWordRow
+from starter.facts import facts_now
 
 RUN_OF_LETTERS = re.compile(r"[a-z]+|[0-9]+|[^\W\d_a-z]+")
 LONGEST_WORD = 40
@@ -53,13 +53,11 @@ def weights_of(entry: LibraryRow, codes: Iterable[str]) -> dict[str, int]:
 def shelve(session: Session, entry: LibraryRow) -> None:
     """Write the words under which an entry is found, in place of those it had."""
     session.exec(delete(LibraryWordRow).where(col(LibraryWordRow.entry) == entry.id))
-    opening = select(SubmissionRow).where(SubmissionRow.case_id == entry.case_id, SubmissionRow.form == OPENING)
-    outline = session.exec(opening).one().outline
-    weights = weights_of(entry, _codes_of(outline))
+    weights = weights_of(entry, _codes_of(facts_now(session, entry.case_id, lambda row: row.outline)))
     rows = [{"word": word, "entry": entry.id, "weight": weight} for word, weight in sorted(weights.items())]
     session.execute(insert(LibraryWordRow), rows)
 
 
-def _codes_of(outline: Mapping[str, Any]) -> list[str]:
-    goods = outline.get("goods") or {}
-    return [code for code in (outline.get("category"), goods.get("style_no"), goods.get("batch")) if code]
+def _codes_of(facts: Mapping[str, Any]) -> list[str]:
+    goods = facts.get("goods") or {}
+    return [code for code in (facts.get("category"), goods.get("style_no"), goods.get("batch")) if code]

@@ -9,11 +9,12 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, or_, select
 
+from activities.ledger import unsealed
 from models.forms import Code, Private
 from models.people import Person, Role
 from models.tables import AnswerRow, CaseRow, TaskRow
+from starter.facts import facts_now
 from starter.library.nameless import objections
-from starter.numbers import facts_of
 from starter.pages import Page, Part, read_cursor, whole_of
 from starter.post.wording import spoken
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -158,7 +159,7 @@ class AnswerViews(Views):
         case = self._session.get(CaseRow, id)
         if case is None or not self._may_read(case):
             raise self.missing(id)
-        facts = facts_of(self._session, self._keys, id)[0]
+        facts = facts_now(self._session, id, lambda row: unsealed(row, self._keys))
         store = self._people.store(case.store)
         of_case = select(TaskRow).where(
             TaskRow.case_id == id, TaskRow.state == "open", col(TaskRow.by_itself).is_(False)

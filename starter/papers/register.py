@@ -22,6 +22,7 @@ from models.tables import CaseRow, EventRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language, choice, knows, label, say
 from starter import access
+from starter.facts import CORRECTING, corrects, laid_over
 from starter.papers.masks import name as masked_name
 from starter.papers.masks import phone as masked_phone
 from starter.papers.workbook import Column, Value, streamed
@@ -80,8 +81,10 @@ OF_CASE = (
 OF_TASK = tuple(
     getattr(TaskRow, name) for name in ["case_id", "key", "form", "state", "owner", "due_at", "done_at", "done_by"]
 )
-OF_SUBMISSION = tuple(getattr(SubmissionRow, name) for name in ("id", "case_id", "form", "state", "sealed"))
-WHOLE = col(SubmissionRow.form).in_((OPENING, "record"))
+OF_SUBMISSION = tuple(
+    getattr(SubmissionRow, name) for name in ["id", "case_id", "form", "by", "state", "recorded_at", "sealed"]
+)
+WHOLE = col(SubmissionRow.form).in_((OPENING, *CORRECTING, "record"))
 """Those whose texts the register needs."""
 PROMISED = ("reply", "solution", "callback")
 """The handbook's three: 24 hours, 48 hours, a week (6.2(4))."""
@@ -238,11 +241,16 @@ class _Lines:
         self.consented: dict[str, datetime] = {}
         self.tasks: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
         self.events: dict[str, Counter[str]] = defaultdict(Counter)
-        for row in self._of(session, OF_SUBMISSION, SubmissionRow.case_id, cases, WHOLE):
+        corrections: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        whole = self._of(session, OF_SUBMISSION, SubmissionRow.case_id, cases, WHOLE)
+        for row in sorted(whole, key=lambda row: row.recorded_at):
             if row.form == OPENING:
                 self.facts[row.case_id] = unsealed(row, keys)
-            elif row.state == "decided":
+            elif row.state == "decided" and row.form == "record":
                 self.responsible[row.case_id] = unsealed(row, keys).get("responsible")
+            elif row.state == "decided" and corrects(row.form, row.by):
+                corrections[row.case_id].append(unsealed(row, keys))
+        self.facts |= {case: laid_over(self.facts[case], said) for case, said in corrections.items()}
         self._read_forms(session, cases)
         for task in self._of(session, OF_TASK, TaskRow.case_id, cases):
             self.tasks[task.case_id][task.key] = task

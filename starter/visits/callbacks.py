@@ -15,10 +15,10 @@ from models.complaint.facts import Customer, Reached
 from models.forms import Code, FieldError, Private, Text
 from models.people import Role
 from models.tables import CaseRow, CustomerRow, SubmissionRow, VisitCallRow, VisitFinderRow, VisitRow
-from models.tasks import OPENING
 from models.visits.months import begins
 from models.words import Language, choice, say
 from starter.customers import values_of
+from starter.facts import facts_now
 from starter.numbers import Kind, normal
 from starter.pages import Page, Part, cursor_of, instant_of, read_cursor
 from starter.papers.masks import masked
@@ -237,8 +237,7 @@ class CallbackViews(VisitViews):
         )
 
     def _of_case(self, record: Any) -> tuple[Customer, dict[str, Any], dict[str, Any]]:
-        opening = select(SubmissionRow).where(SubmissionRow.case_id == record.id, SubmissionRow.form == OPENING)
-        facts = unsealed(self._session.exec(opening).one(), self._keys)
+        facts = facts_now(self._session, record.id, lambda row: unsealed(row, self._keys))
         said = unsealed(self._session.get_one(SubmissionRow, record.record), self._keys)
         return Customer.model_validate(facts.get("customer", {})), said, {"purpose": None, "complaint": record.id}
 
