@@ -30,6 +30,7 @@ from starter.refusals import Busy
 from starter.shown import CaseView
 from tests.conftest import KEYS
 from tests.office import DAY, HOUR, Office
+from tests.test_bent_complaints import there_and_back
 
 ZONE = ZoneInfo("Asia/Shanghai")
 MARKUP = '#import "x"\n*bold* _it_ $a$ =SUM(A1) `raw` // c /* d */ @ref <label> \\ 㐂𠮷㛃䶮 😀👍🏽 #{sys.inputs}'
@@ -410,6 +411,73 @@ async def test_a_long_register_is_sent_while_it_is_made(office: Office):
     many = list(pieces)
     assert len(many) > 1
     assert zipfile.ZipFile(io.BytesIO(b"".join(many))).testzip() is None
+
+
+async def test_e31_what_was_reclassified_and_came_back_is_in_the_register_with_its_clocks(office: Office):
+    """E31: the tasks that are owed anew count, from receipt; what was late before it stays late, and the figures say so."""
+    case = await office.open()
+    await office.pass_time(25 * HOUR)
+    await office.hand_in(case, "reply", content="已致歉")
+    await there_and_back(office, case)
+    await office.pass_time(DAY)
+    for form, fields in {
+        "solution": office.SOLUTION,
+        "consent": {"accepted": True},
+        "execution": {"content": "新衣已寄出"},
+        "callback": {"outcome": "satisfied", "satisfaction": 5},
+        "record": {"finding": "充绒工艺不良"},
+    }.items():
+        await office.hand_in(case, form, **fields)
+    tasks = office.tasks(case)
+    assert (office.case(case).state, tasks["solution"].state, tasks["callback"].state) == (
+        "archived",
+        "withdrawn",
+        "withdrawn",
+    )
+    book = book_of(await register(office))
+    [row] = rows_of(book)
+    shown = {"方案提出时间": "solution-2", "落实时间": "execution", "回访时间": "callback-2"}
+    for name, task in shown.items():
+        assert abs(row[name] - local(tasks[task].done_at)) < timedelta(seconds=1), name
+    assert [row[f"{name}是否及时"] for name in ("回复", "方案", "回访")] == ["超时", "超时", "及时"]
+    figures = figures_of(book)
+    assert figures["24 小时内回复"] == [0, 1, 0, 0, 0]
+    assert figures["48 小时内给出解决方案"] == [0, 1, 0, 0, 0]
+    assert figures["一周内回访"] == [1, 0, 0, 0, 1]
+
+
+async def test_e31_a_reply_that_was_late_when_it_came_back_is_late(office: Office):
+    case = await office.open()
+    await office.pass_time(25 * HOUR)
+    await there_and_back(office, case)
+    [owed] = rows_of(book_of(await register(office)))
+    assert owed["回复是否及时"] == "逾期未完成"
+    await office.hand_in(case, "reply", content="已致歉")
+    assert office.tasks(case)["reply"].state == "withdrawn"
+    book = book_of(await register(office))
+    [row] = rows_of(book)
+    assert abs(row["回复时间"] - local(office.tasks(case)["reply-2"].done_at)) < timedelta(seconds=1)
+    assert row["回复是否及时"] == "超时"
+    assert figures_of(book)["24 小时内回复"] == [0, 1, 0, 0, 0]
+
+
+async def test_e31_an_agreed_time_is_an_answer_also_of_what_came_back(office: Office):
+    case = await office.open()
+    await there_and_back(office, case)
+    await office.hand_in(case, "out_of_authority", reason="要求三倍赔偿")
+    await office.hand_in(case, "agreement", reply_at=(office.now() + 20 * HOUR).isoformat())
+    done = office.tasks(case)["reply-2"].done_at
+    assert done
+    said = squeezed(f"回复时间{done.astimezone(ZONE):%Y-%m-%d %H:%M}回复人林晓是否及时及时")
+    assert said in text_of(await printed(office, case))
+
+
+async def test_e31_what_is_no_complaint_any_more_counts_in_no_rate(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "reclassify", kind="suggestion", reason="只是建议")
+    book = book_of(await register(office))
+    assert [row["回复是否及时"] for row in rows_of(book)] == ["已取消"]
+    assert figures_of(book)["24 小时内回复"] == [0, 0, 0, 0]
 
 
 # The commands

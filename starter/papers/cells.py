@@ -24,6 +24,8 @@ LONG = 500
 KEPT = 700
 """Characters up to which a part is not divided between pages."""
 KEPT_LINES = 12
+STANDING = ("withdrawn", "done", "open")
+"""Of several tasks of a form the last of these is meant where nothing was handed in."""
 TENS = "一二三四五六七八九十"
 
 
@@ -79,9 +81,13 @@ class Cells:
     def _list(self, heads: Iterable[str], shares: Iterable[float], lines: list[list[str]]) -> Row:
         return "list", {"head": [self._say(f"head_{word}") for word in heads], "shares": list(shares), "lines": lines}
 
-    def _stamp(self, at: str, by: str, handed: Handed[Any] | None, task: str) -> Row:
-        """When a form was handed in, by whom, and whether in time."""
-        owed = next((owed for owed in self.view.tasks if owed.task == (handed.task if handed else task)), None)
+    def _stamp(self, at: str, by: str, handed: Handed[Any] | None, form: str) -> Row:
+        """When a form was handed in, by whom, and whether in time; of one that was not, by the task that waits for it."""
+        if handed:
+            owed = next((owed for owed in self.view.tasks if owed.task == handed.task), None)
+        else:
+            of_form = [owed for owed in self.view.tasks if owed.form == form]
+            owed = max(of_form, key=lambda owed: (STANDING.index(owed.state), len(owed.task), owed.task), default=None)
         done_at = handed.at if handed else owed and owed.done_at  # an agreed time is an answer, too
         return self._pairs(
             (label("complaint", at, self.language), self._at(done_at) if done_at else "", 1.25),

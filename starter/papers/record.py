@@ -234,12 +234,11 @@ class Sheet(Cells):
             several = len(solutions) + len(owed) > 1
             name = self._say("round", n=self._ordinal(nth)) if several else self._say("solution")
             consent = answers.get(nth) if solution else None
-            yield self._part(name, self._round(solution, consent, nth), named=True)
+            yield self._part(name, self._round(solution, consent), named=True)
 
-    def _round(self, solution: Handed[Solution] | None, consent: Handed[Consent] | None, nth: int) -> list[Row]:
+    def _round(self, solution: Handed[Solution] | None, consent: Handed[Consent] | None) -> list[Row]:
         proposed = solution.form if solution else None
         said = consent.form if consent else None
-        task = "solution" if nth == 1 else f"solution-{nth}"
         answer = [(said is not None and said.accepted is yes, self._yes(yes)) for yes in (True, False)]
         told = self._pairs(
             self._cell("accepted", answer, 1.25),
@@ -247,7 +246,7 @@ class Sheet(Cells):
             (self._say("entered_by"), self._name(consent.by) if consent else "", 1),
         )
         return [
-            self._stamp("proposed_at", "proposed_by", solution, task),
+            self._stamp("proposed_at", "proposed_by", solution, "solution"),
             *self._texts("solution", proposed, "steps", "effect", blank=True),
             *self._spoken(solution),
             self._pairs(

@@ -1,7 +1,7 @@
 """客诉台账: the complaints of a period, one a row, and the period's figures."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -88,6 +88,7 @@ WHOLE = col(SubmissionRow.form).in_((OPENING, *CORRECTING, "record"))
 """Those whose texts the register needs."""
 PROMISED = ("reply", "solution", "callback")
 """The handbook's three: 24 hours, 48 hours, a week (6.2(4))."""
+SHOWN = (*PROMISED, "execution")
 
 
 class Register:
@@ -154,8 +155,8 @@ class Register:
     def _row(self, lines: "_Lines", case: str) -> list[Value]:
         row, facts = lines.cases[case], lines.facts[case]
         tasks, sent = lines.tasks[case], lines.sent[case]
-        first = {key: task for key in PROMISED if (task := tasks.get(key))}
-        standing = {key: lines.standing(task) for key, task in first.items()}
+        first = {form: task for form in SHOWN if (task := _first(tasks, form))}
+        standing = {form: lines.standing(first[form]) for form in PROMISED if form in first}
         escalations, extensions = (lines.events[case][kind] for kind in ("escalated", "moved"))
         self._figures.count(row, facts, self._store(row), standing, escalations)
         proposed, called = sent.get("solution", {}), sent.get("callback", {})
@@ -175,7 +176,7 @@ class Register:
             "remedy": self._choice("remedy", proposed["remedy"]) if proposed else None,
             "amount": Decimal(proposed.get("amount", 0)) if proposed else None,
             "consented_at": self._here(lines.consented.get(case)),
-            "executed_at": self._done(tasks.get("execution")),
+            "executed_at": self._done(first.get("execution")),
             "called_back_at": self._done(first.get("callback")),
             "outcome": self._choice("outcome", called["outcome"]) if called else None,
             "satisfaction": called.get("satisfaction"),
@@ -347,6 +348,13 @@ class Figures:
 
     def _say(self, word: str) -> str:
         return say("register", word, self._language)
+
+
+def _first(tasks: Mapping[str, Row[Any]], form: str) -> Row[Any] | None:
+    """The task of a form that counts: the first that was not withdrawn; where all were, the last. One that is owed anew when
+    a case is again what it was has the clock of the one before."""
+    of_form = sorted((task for task in tasks.values() if task.form == form), key=lambda task: (len(task.key), task.key))
+    return next((task for task in of_form if task.state != "withdrawn"), of_form[-1] if of_form else None)
 
 
 def _masked(mask: Callable[[str], str], said: str | None) -> str | None:
