@@ -111,6 +111,10 @@ class Form(Private):
         """What cannot be so at this instant (UTC). Whether the case may take the form is for its desk to say."""
         return []
 
+    def unknown(self, intake: Any) -> list[FieldError]:
+        """What it names that the intake rules of the policy do not know; a new case is asked the same."""
+        return []
+
     def filed(self) -> Self:
         """What its case keeps of it."""
         return self

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
 from activities.duplicates import owed, owes_less
@@ -16,11 +17,19 @@ from starter.refusals import Conflict, Forbidden, Invalid
 
 
 def check(
-    session: Session, people: Who, process: Process, case: CaseRow, form: Form, by: Person, now: datetime
+    session: Session,
+    people: Who,
+    process: Process,
+    case: CaseRow,
+    form: Form,
+    by: Person,
+    now: datetime,
+    intake: BaseModel,
 ) -> None:
     """Invalid, naming each field that does not hold; Forbidden, Conflict where it is not his to send, or was done already."""
     if errors := [
         *form.objections(now),
+        *form.unknown(intake),
         *_unfit(process, case, form),
         *_unfit_person(people, process, case, form),
         *unknown_store(people, "store", getattr(form, "store_named", None)),

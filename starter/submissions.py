@@ -218,7 +218,7 @@ class Submissions:
         now = self._clock()
         if not by_rule:
             of_somebody_else(session, self._people, case, form, by, now)
-        check(session, self._people, process, case, form, by, now)
+        check(session, self._people, process, case, form, by, now, policy.intake(process, self._policy))
         room = self.rooms.get(process.name)
         taken = room.handed_in(session, case, form, by, now) if room else form
         recorded_at = max(now, case.last_instant + timedelta.resolution)

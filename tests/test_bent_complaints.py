@@ -1002,6 +1002,20 @@ async def test_the_category_is_one_of_the_departments_two_levels(office: Office)
         assert [(error.field, error.code) for error in refused.value.errors] == [("category", "unknown_category")]
 
 
+async def test_e27_a_category_is_corrected_to_one_that_there_is(office: Office):
+    case = await office.open(category="质量")
+    for category in ("质地", "质量/跑绒"):
+        with pytest.raises(Invalid) as refused:
+            await office.hand_in(case, "amend", category=category)
+        [error] = refused.value.errors
+        assert (error.field, error.code, "质量（起球、" in error.values["known"]) == (
+            "category",
+            "unknown_category",
+            True,
+        )
+    assert (await office.hand_in(case, "amend", by="oa-sh01", category="质量/起球")).state == "decided"
+
+
 # Store complaints (3.3 F8)
 
 HANDLED = {"reply": "店长已致歉", "solution": "已换新", "by": "oa-sh01", "supervisor_opinion": "同意门店处理"}

@@ -28,7 +28,7 @@ from tests.conftest import KEYS
 from tests.imap import CARE, MailDrop, letter, mail_drop
 from tests.letterbox import Clock, MailServer, mail_server, tell
 from tests.office import DAY, HOUR, Office, organised
-from tests.test_papers import text_of
+from tests.test_papers import book_of, register, rows_of, text_of
 
 CUSTOMER = "zhang@customer.example"
 MINUTE = timedelta(minutes=1)
@@ -183,6 +183,29 @@ async def test_an_answer_goes_to_the_case_it_answers_and_its_owner_hears(inlet: 
         sent = session.exec(select(SubmissionRow.form).where(SubmissionRow.case_id == first.case_id))
         assert sorted(sent) == ["amend", "open"]
         assert session.exec(select(NoticeRow.what).where(NoticeRow.case_id == first.case_id)).all() == ["letter"]
+
+
+async def test_who_has_read_a_letter_says_what_it_is_about(counter: Counter):
+    """By a form of its category, in the register, on the form, in the library and for the answers kept ready."""
+    counter.drop.receives(letter("腋下起了一层球"), counter.now())
+    [first] = await counter.reads()
+    case, office = str(first.case_id), counter.office
+    async with office.api("wang") as door:
+        kept = {"category": "质量/起球", "title": "致歉", "text": "您好"}
+        assert (await door.post("/api/answers", json=kept)).status_code == 201
+        assert (await door.get(f"/api/cases/{case}/answers")).json()["items"] == []
+        sent = await door.post(f"/api/cases/complaint/{case}/amend", json={"category": "质量/起球"})
+        assert sent.status_code == 200, sent.text
+        [ready] = (await door.get(f"/api/cases/{case}/answers")).json()["items"]
+        assert ready["title"] == "致歉"
+        paper = text_of((await door.get(f"/api/cases/{case}/record.pdf")).content)
+        assert ("问题类别质量/起球" in paper, "更正王经理问题类别：质量/起球" in paper) == (True, True)
+        [row] = rows_of(book_of(await register(office)))
+        assert row["问题类别"] == "质量/起球"
+        await office.walk(case)
+        entry = {"case": case, "title": "掉色", "problem": "掉色", "solution": "换新", "tags": []}
+        assert (await door.post("/api/library", json=entry)).status_code == 201
+        assert len((await door.get("/api/library", params={"q": "起球"})).json()["items"]) == 1
 
 
 async def test_what_a_customer_adds_by_mail_corrects_nothing(counter: Counter):

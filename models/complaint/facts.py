@@ -91,6 +91,15 @@ class ComplaintIntake(BaseModel):
         first, slash, second = category.partition("/")
         return not self.categories or (first in self.categories and (not slash or second in self.categories[first]))
 
+    def unknown(self, category: str | None) -> list[FieldError]:
+        """What speaks against a category: that there is none of the name, and which there are."""
+        if category is None or self.knows(category):
+            return []
+        known = " ".join(
+            f"{first}（{'、'.join(second)}）" if second else first for first, second in self.categories.items()
+        )
+        return [FieldError(field="category", code="unknown_category", values={"known": known})]
+
 
 class Complaint(Case):
     """A complaint as it was received (handbook 3.3 F7). `received_at` starts its clocks, however late it is typed."""
@@ -151,11 +160,8 @@ class Complaint(Case):
             return [FieldError(field="store", code="missing")]
         if self.is_the_stores and not (self.store_handling and self.store_handling.is_told):
             return [FieldError(field="store_handling", code="store_handling_needed")]
-        if self.category and not intake.knows(self.category):
-            known = " ".join(
-                f"{first}（{'、'.join(second)}）" if second else first for first, second in intake.categories.items()
-            )
-            return [FieldError(field="category", code="unknown_category", values={"known": known})]
+        if unknown := intake.unknown(self.category):
+            return unknown
         if self.received_at > now + intake.clocks_differ:
             return [FieldError(field="received_at", code="received_in_future")]
         if intake.oldest_receipt and self.received_at < now - intake.oldest_receipt:

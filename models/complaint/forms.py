@@ -16,7 +16,19 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from models.complaint.facts import Channel, Customer, Department, Goods, Kind, Reached, Remedy, Severity, Span, Yuan
+from models.complaint.facts import (
+    Channel,
+    ComplaintIntake,
+    Customer,
+    Department,
+    Goods,
+    Kind,
+    Reached,
+    Remedy,
+    Severity,
+    Span,
+    Yuan,
+)
 from models.forms import LEDGER, Bundle, Code, FieldError, Form, Instant, Private, Text
 from models.library import EntryText
 from models.people import Role
@@ -343,13 +355,17 @@ class Amend(Form):
     customer: Customer | None = None
     goods: Goods | None = None
     severity: Severity | None = None
+    category: Code | None = None
 
     @property
     def can_be_reached(self) -> bool:
         return self.customer is not None and self.customer.can_be_reached
 
+    def unknown(self, intake: ComplaintIntake) -> list[FieldError]:
+        return intake.unknown(self.category)
+
     def objections(self, now: datetime) -> list[FieldError]:
-        said = (self.content, self.demand, self.customer, self.goods, self.severity)
+        said = (self.content, self.demand, self.customer, self.goods, self.severity, self.category)
         return [] if any(said) else [FieldError(field="content", code="nothing_amended")]
 
 
