@@ -218,22 +218,12 @@ class Ledger:
     # What follows from an entry
 
     def _apply(self, session: Session, case: CaseRow, entry: AnyEntry) -> None:
-        session.add(
-            EventRow(
-                case_id=case.id,
-                key=entry.key,
-                kind=entry.kind,
-                task=getattr(entry, "task", None),
-                at=entry.at,
-                submission=entry.submission,
-                by=entry.by,
-                role=entry.role,
-                data=_content(entry),
-            )
-        )
+        session.add(self._event(case, entry, entry.key))
         match entry:
-            case Noted(taken_for=kind):
-                case.taken_for = kind or case.taken_for
+            case Noted(taken_for=kind, about=about):
+                case.taken_for, case.about = kind or case.taken_for, about or case.about
+                if about:
+                    self._take_from(session, case, entry, about)
             case CaseOpened():
                 pass
             case Sent():
@@ -268,6 +258,19 @@ class Ledger:
                 case.state, case.closed_at, case.closed_because = "archived", entry.at, entry.because
                 self._archive(session, case)
 
+    def _event(self, case: CaseRow, entry: AnyEntry, key: str) -> EventRow:
+        return EventRow(
+            case_id=case.id,
+            key=key,
+            kind=entry.kind,
+            task=getattr(entry, "task", None),
+            at=entry.at,
+            submission=entry.submission,
+            by=entry.by,
+            role=entry.role,
+            data=_content(entry),
+        )
+
     def _owe(self, session: Session, case: CaseRow, owed: TaskOwed) -> None:
         session.add(
             TaskRow(
@@ -285,6 +288,25 @@ class Ledger:
             )
         )
         self._arm(session, case, owed, owed.task, 0, owed.rungs)
+
+    def _take_from(self, session: Session, case: CaseRow, noted: Noted, person: str) -> None:
+        """Whom the case turns out to be about owes nothing in it: what he had is for who would have had it from the first."""
+        his = select(TaskRow).where(TaskRow.case_id == case.id, TaskRow.owner == person, TaskRow.state == "open")
+        for task in session.exec(his.order_by(col(TaskRow.due_at), col(TaskRow.key))).all():
+            named_so = select(EventRow).where(EventRow.case_id == case.id, EventRow.key == f"owed/{task.key}")
+            owed = session.exec(named_so).first()
+            unit = owed.data.get("unit") if owed else None
+            task.owner = self._who(session, Role(task.owner_role), case, noted.at, unit)
+            if task.by_itself or task.owner == person:
+                continue  # on nobody's list; or nobody else is there
+            moved = TaskReassigned(
+                task=task.key, person=task.owner, **noted.model_dump(include=set(Entry.model_fields))
+            )
+            session.add(self._event(case, moved, f"{moved.key}/{task.key}"))
+            told = {"by": noted.by, "due_at": task.due_at.isoformat()}
+            self._notify(session, case, noted, task.owner, "assigned", task.key, told)
+            if person != noted.by:
+                self._notify(session, case, noted, person, "given_away", task.key, {"person": task.owner})
 
     def _arm(
         self, session: Session, case: CaseRow, cause: Entry, task: str, generation: int, rungs: list[Armed]

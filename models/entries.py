@@ -144,6 +144,8 @@ class Noted(Entry):
     task: str | None = None
     taken_for: str | None = None
     """The kind the case is of from now on."""
+    about: str | None = None
+    """The employee the case turns out to be about."""
 
     @property
     def key(self) -> str:

@@ -314,6 +314,46 @@ async def test_e34_a_case_about_an_employee_is_never_his(office: Office):
     assert (office.heard(about_manager, "wang"), office.heard(about_manager, "sun")) == ([], ["overdue/reply"])
 
 
+async def test_e34_whom_it_turns_out_to_be_about_has_it_no_more(office: Office):
+    """E34: found out later, all he owes is owed by who would have owed it from the first, with its clock; nothing comes to him again."""
+    from_the_first = office.tasks(await office.open(about_employee="lin"))["reply"].owner
+    case = await office.open()
+    before = office.tasks(case)
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次有没有别的投诉")
+    await office.hand_in(case, "amend", by="oa-sh01", about_employee="lin")
+    tasks, mine = office.tasks(case), ("reply", "solution", "callback")
+    assert {key: tasks[key].owner for key in office.open_tasks(case)} == {
+        **dict.fromkeys(mine, from_the_first),
+        "assist": "shang",
+    }
+    assert {key: tasks[key].due_at for key in before} == {key: task.due_at for key, task in before.items()}
+    told = [said for said in office.heard(case, from_the_first) if said.startswith("assigned/")]
+    assert told == [f"assigned/{task}" for task in mine]
+    with pytest.raises(Invalid):
+        await office.hand_in(case, "reassign", by="wang", task="reply", person="lin", reason="熟悉")
+    with pytest.raises(Forbidden):
+        await office.hand_in(case, "solution", **office.SOLUTION)
+    await office.hand_in(case, "solution", by=from_the_first, **office.SOLUTION)
+    assert office.tasks(case)["consent"].owner == from_the_first
+
+
+async def test_e34_what_the_manager_owes_in_a_case_about_him_is_the_directors(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "ask_manager", question="可以加送一张券吗")
+    await office.hand_in(case, "amend", about_employee="wang")
+    assert office.tasks(case)["decision"].owner == "sun"
+    await office.pass_time(25 * HOUR)
+    assert "overdue/reply" in office.heard(case, "sun")
+    assert not [said for said in office.heard(case, "wang") if said.startswith("overdue")]
+
+
+async def test_e34_what_a_department_was_asked_goes_to_no_other_department(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次有没有别的投诉")
+    await office.hand_in(case, "amend", about_employee="shang")
+    assert office.tasks(case)["assist"].owner == "wang"
+
+
 async def test_e34_nor_is_it_given_to_him_by_anybody(office: Office):
     """E34: neither reassigned nor handed over to whom it is about; who stands in for an absent colleague is another then."""
     case = await office.open(about_employee="chen")

@@ -652,6 +652,15 @@ async def test_e27_papers_say_what_was_corrected_and_the_course_how_it_came_to_b
         assert name not in hidden, name
 
 
+async def test_e34_whom_it_turns_out_to_be_about_stands_on_the_form_and_so_does_who_has_it_now(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "amend", by="oa-sh01", about_employee="lin")
+    said = text_of(await printed(office, case))
+    owner = office.house.people.name(office.tasks(case)["reply"].owner)
+    for held in ("被投诉员工林晓", "被投诉员工：林晓", f"回复{owner}南京东路店"):
+        assert held in said, held
+
+
 async def test_e27_what_was_refused_corrects_nothing(office: Office):
     case = await office.open()
     await office.walk(case)

@@ -308,7 +308,7 @@ class ComplaintWorkflow(Desk):
                     self.amendments.append(form)
                 if self.edition >= FOURTH and self.can_be_reached:
                     self.met(*self.open(Supplement))
-                self.note("amended")
+                self.note("amended", about=form.about_employee)
                 if severity == "major" and not self.case.is_major:
                     self.tell(Role.MANAGER, "major")
             case Duplicate(of=master):

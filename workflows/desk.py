@@ -201,9 +201,9 @@ class Desk:
         """A notice without a clock, to whoever plays a role, or to a person; of a task, where it is about one."""
         self._journal.append(Told(what=what, to=role, person=person, task=task, **self._by))
 
-    def note(self, what: str, taken_for: str | None = None) -> None:
-        """A line in the timeline; of what kind the case is from now on."""
-        self._journal.append(Noted(what=what, taken_for=taken_for, **self._by))
+    def note(self, what: str, taken_for: str | None = None, about: str | None = None) -> None:
+        """A line in the timeline; of what kind the case is from now on, and the employee it turns out to be about."""
+        self._journal.append(Noted(what=what, taken_for=taken_for, about=about, **self._by))
 
     def send(self, to: str, form: Form) -> None:
         """Hand a form in to another case of this process, once what happened here is in the ledger."""

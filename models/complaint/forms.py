@@ -356,6 +356,7 @@ class Amend(Form):
     goods: Goods | None = None
     severity: Severity | None = None
     category: Code | None = None
+    about_employee: Code | None = None
 
     @property
     def can_be_reached(self) -> bool:
@@ -365,7 +366,7 @@ class Amend(Form):
         return intake.unknown(self.category)
 
     def objections(self, now: datetime) -> list[FieldError]:
-        said = (self.content, self.demand, self.customer, self.goods, self.severity, self.category)
+        said = (self.content, self.demand, self.customer, self.goods, self.severity, self.category, self.about_employee)
         return [] if any(said) else [FieldError(field="content", code="nothing_amended")]
 
 

@@ -173,7 +173,7 @@ def _said(owner: str, field: str, value: Any, house: House) -> str:
             return f"{datetime.fromisoformat(text).astimezone(house.calendar):%Y-%m-%d %H:%M}"
         if SPAN.match(text):
             return span(TypeAdapter(timedelta).validate_python(text))
-    named = {"task": form_word, "person": house.people.name, "received_by": house.people.name}
+    named = {"task": form_word, **dict.fromkeys(("person", "received_by", "about_employee"), house.people.name)}
     return named[field](text) if field in named else choice(owner, field, text, LANGUAGE)
 
 

@@ -68,6 +68,8 @@ class Course:
             return f"¥{value:,.2f}"
         if isinstance(value, bool):
             return choice(form, name, str(value).lower(), self._language)
+        if name == "about_employee":
+            return self._people.name(value)
         return choice(form, name, str(value), self._language)
 
     def _say(self, section: str, code: str, **values: Any) -> str:
