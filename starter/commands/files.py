@@ -11,7 +11,7 @@ from activities import schema
 from models.people import Person
 from models.tasks import Process
 from models.words import say
-from starter.commands.terminal import LANGUAGE, As, Data, house_of, pairs_of, settings_of, with_front
+from starter.commands.terminal import LANGUAGE, As, Data, Interrupt, house_of, pairs_of, settings_of, with_front
 from starter.front import Front
 from starter.members.files import TABLES
 from starter.spreadsheets import imports, templates
@@ -50,8 +50,13 @@ def import_file(
     kind, person, submissions = with_front(data, meet)
     code = 0
     try:
-        with bar:  # outside the event loop, which would keep Ctrl-C to itself until all is done
+        with bar, Interrupt() as ctrl_c:  # outside the event loop, which would keep it to itself until all is done
             reading = bar.add_task(file.name, total=None)
+
+            def progress(done: int, total: int) -> None:
+                bar.update(reading, completed=done, total=total)
+                ctrl_c.heard()
+
             report = imports.run_import(
                 kind,
                 file,
@@ -60,9 +65,10 @@ def import_file(
                 by=person,
                 submissions=submissions,
                 zone=house.calendar,
-                progress=lambda done, total: bar.update(reading, completed=done, total=total),
+                progress=progress,
                 sheet=sheet,
                 history=history,
+                pause=ctrl_c.pause,
             )
     except CannotImport as error:
         raise SystemExit(error.said(LANGUAGE)) from error

@@ -17,6 +17,7 @@ from starter.commands.terminal import (
     LANGUAGE,
     As,
     Data,
+    Interrupt,
     front_of,
     house_of,
     pairs_of,
@@ -69,8 +70,13 @@ def import_members(
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     code = 0
     try:
-        with Progress(*columns) as bar:
+        with Progress(*columns) as bar, Interrupt() as ctrl_c:
             reading = bar.add_task(file.name, total=None)
+
+            def progress(done: int, total: int) -> None:
+                bar.update(reading, completed=done, total=total)
+                ctrl_c.heard()
+
             report = files.take_file(
                 front.house,
                 front.audits,
@@ -82,7 +88,8 @@ def import_members(
                 mapping=pairs_of(mapping, "--map"),
                 fixed=pairs_of(fixed, "--set"),
                 sheet=sheet,
-                progress=lambda done, total: bar.update(reading, completed=done, total=total),
+                progress=progress,
+                pause=ctrl_c.pause,
             )
     except CannotImport as error:
         raise SystemExit(error.said(LANGUAGE)) from error

@@ -4,11 +4,12 @@ import asyncio
 import os
 import re
 import signal
+import threading
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -111,6 +112,36 @@ def until_stopped(work: Awaitable[None]) -> None:
         await asyncio.wait({task})
 
     asyncio.run(run())
+
+
+class Interrupt:
+    """Ctrl-C while rows are taken, heard between two of them: Python drops one that comes while it tidies up. A second one
+    stops what runs wherever it stands."""
+
+    def __init__(self) -> None:
+        self._pressed = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _press(self, _signum: int, _frame: object) -> None:
+        if self._pressed.is_set():
+            raise KeyboardInterrupt
+        self._pressed.set()
+
+    def heard(self) -> None:
+        """Between two rows. KeyboardInterrupt where it was pressed."""
+        if self._pressed.is_set():
+            raise KeyboardInterrupt
+
+    def pause(self, seconds: float) -> None:
+        """A sleep that ends with it."""
+        self._pressed.wait(seconds)
+        self.heard()
 
 
 def pairs_of(given: str | list[str], what: str) -> dict[str, str]:
