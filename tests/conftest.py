@@ -18,6 +18,7 @@ import pytest
 from fastapi.dependencies import models as dependencies
 from pydantic import SecretStr
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker._workflow import _WorkflowWorker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import schema
@@ -101,6 +102,21 @@ def _workflows_are_checked_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SandboxedWorkflowRunner, "prepare_workflow", check)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_slow_machine_is_no_dead_workflow() -> Iterator[None]:
+    """The engine's library interrupts a workflow that has stood still for two seconds, wherever its thread is, in the middle of
+    another library's finalizer, too. Where several stories share a processor all of them stand still so long at times."""
+    begin = _WorkflowWorker.__init__
+
+    def begin_patiently(worker: Any, **given: Any) -> None:
+        begin(worker, **given)
+        worker._deadlock_timeout_seconds = 30
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_WorkflowWorker, "__init__", begin_patiently)
         yield
 
 
