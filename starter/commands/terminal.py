@@ -116,17 +116,20 @@ def until_stopped(work: Awaitable[None]) -> None:
 
 class Interrupt:
     """Ctrl-C while rows are taken, heard between two of them: Python drops one that comes while it tidies up. A second one
-    stops what runs wherever it stands."""
+    stops what runs wherever it stands. Only a process's main thread hears of it."""
 
     def __init__(self) -> None:
         self._pressed = threading.Event()
+        self._hears = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._press)
+        if self._hears:
+            self._before = signal.signal(signal.SIGINT, self._press)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        if self._hears:
+            signal.signal(signal.SIGINT, self._before)
 
     def _press(self, _signum: int, _frame: object) -> None:
         if self._pressed.is_set():
