@@ -72,7 +72,8 @@ def undecided(office: Office) -> int:
 async def sending(post: Sender, over: asyncio.Event) -> None:
     while not over.is_set():
         await asyncio.to_thread(post.round)
-        await asyncio.sleep(0.2)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), 0.2)
 
 
 async def stormed(office: Office) -> None:
