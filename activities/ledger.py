@@ -21,6 +21,7 @@ from models.entries import (
     Armed,
     CaseClosed,
     CaseOpened,
+    CaseReopened,
     CycleBegun,
     DueRung,
     Entry,
@@ -37,8 +38,21 @@ from models.entries import (
 )
 from models.organisation import Wanted, Who
 from models.people import Role
-from models.tables import ArchiveRow, AttachmentRow, CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tables import (
+    ArchiveRow,
+    AttachmentRow,
+    CaseRow,
+    DeadlineRow,
+    EventRow,
+    NoticeRow,
+    NumberRow,
+    SubmissionRow,
+    TaskRow,
+)
 from models.tasks import Submission
+
+WHAT_BEGINS = {"opened": "new", "reopened": "reopened"}
+"""What the owners are told of, by what happened."""
 
 log = structlog.get_logger()
 
@@ -257,6 +271,11 @@ class Ledger:
             case CaseClosed():
                 case.state, case.closed_at, case.closed_because = "archived", entry.at, entry.because
                 self._archive(session, case)
+            case CaseReopened():
+                case.state, case.closed_at, case.closed_because = "open", None, None
+                session.delete(
+                    session.get_one(ArchiveRow, case.id)
+                )  # whole again, with what is to come, at the next end
 
     def _event(self, case: CaseRow, entry: AnyEntry, key: str) -> EventRow:
         return EventRow(
@@ -335,21 +354,21 @@ class Ledger:
         self._notify(session, case, told, person, told.what, told.task, data, told.key)
 
     def _tell_owners(self, session: Session, case: CaseRow, new: list[AnyEntry]) -> None:
-        """Each owner hears of a new case once, with what is due first, unless it comes quietly; later of what somebody else's
-        form made him owe."""
+        """Each owner hears once of a new case, and of one that is open again, with what is due first, unless it comes quietly;
+        later of what somebody else's form made him owe."""
         owed = [entry for entry in new if isinstance(entry, TaskOwed) and not entry.by_itself]
-        opened = next((entry for entry in new if isinstance(entry, CaseOpened)), None)
+        opened = next((entry for entry in new if isinstance(entry, CaseOpened | CaseReopened)), None)
         if any(_was_elsewhere(case, entry) for entry in new):
             return
         keys = [entry.task for entry in owed]
-        if not keys or (opened and opened.quiet):
+        if not keys or (isinstance(opened, CaseOpened) and opened.quiet):
             return
         of_case = select(TaskRow).where(TaskRow.case_id == case.id, col(TaskRow.key).in_(keys))
         tasks = list(session.exec(of_case.order_by(col(TaskRow.due_at))))
         if opened:
             for owner, task in {task.owner: task for task in reversed(tasks)}.items():  # the one that is due first
                 data = {"form": task.key, "due_at": task.due_at.isoformat()}
-                self._notify(session, case, opened, owner, "new", None, data)
+                self._notify(session, case, opened, owner, WHAT_BEGINS[opened.kind], None, data)
             return
         for task in tasks:
             if task.owner != owed[0].by and task.state == "open":
@@ -463,7 +482,9 @@ def locked(session: Session, case: str) -> CaseRow:
 
 def other_case(session: Session, process: str, named: str) -> CaseRow | None:
     """A case by its id or its business number, to ourselves until the transaction ends."""
-    named_so = or_(col(CaseRow.id) == named, and_(CaseRow.process == process, CaseRow.number == named))
+    leads_to = select(NumberRow.case_id).where(NumberRow.process == process, NumberRow.number == named)
+    numbered = and_(CaseRow.process == process, CaseRow.number == named)
+    named_so = or_(col(CaseRow.id) == named, numbered, col(CaseRow.id) == leads_to.scalar_subquery())
     return session.exec(select(CaseRow).where(named_so).with_for_update()).first()
 
 

@@ -167,7 +167,7 @@ class Sent(Entry):
 
 
 class CycleBegun(Entry):
-    """The customer was not satisfied: the case is handled once more."""
+    """The customer was not satisfied, or is back: the case is handled once more."""
 
     kind: Literal["cycle"] = "cycle"
     cycle: int
@@ -194,10 +194,24 @@ class Told(Entry):
 class CaseClosed(Entry):
     kind: Literal["archived"] = "archived"
     because: str
+    nth: int | None = None
+    """Which time; None the first time."""
 
     @property
     def key(self) -> str:
-        return "archived"
+        return f"{self.kind}/{self.nth}" if self.nth else self.kind
+
+
+class CaseReopened(Entry):
+    """The customer is back with what was closed: it is owed again."""
+
+    kind: Literal["reopened"] = "reopened"
+    nth: int
+    """Which time."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.nth}"
 
 
 AnyEntry = Annotated[
@@ -212,7 +226,8 @@ AnyEntry = Annotated[
     | Sent
     | CycleBegun
     | Told
-    | CaseClosed,
+    | CaseClosed
+    | CaseReopened,
     Field(discriminator="kind"),
 ]
 

@@ -48,6 +48,9 @@ class Submission(BaseModel):
 OPENING = "open"
 """The form name of the submission that opens a case."""
 
+REOPENING = "back_again"
+"""The form that opens a closed case again: the customer is back (5.2 E26)."""
+
 
 class Refusal(BaseModel):
     """Why the desk did not take a submission: a code of the catalogue and the values of its sentence."""

@@ -1,19 +1,21 @@
 """What speaks against a form before it is kept: what the ledger and the organisation know, and the desk of its case does not."""
 
 from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
 from activities.duplicates import owed, owes_less
 from activities.ledger import other_case
 from models.acts import Acknowledge, HandOver, Reassign
+from models.complaint.forms import BackAgain
 from models.forms import Bundle, FieldError, Form
 from models.organisation import Wanted, Who
 from models.people import SUPERIOR, Person, Role
 from models.tables import CaseRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import Process
 from starter.refusals import Conflict, Forbidden, Invalid
+from starter.reopening import against, numbers_of
 
 
 def check(
@@ -24,7 +26,7 @@ def check(
     form: Form,
     by: Person,
     now: datetime,
-    intake: BaseModel,
+    intake: Any,
 ) -> None:
     """Invalid, naming each field that does not hold; Forbidden, Conflict where it is not his to send, or was done already."""
     if errors := [
@@ -37,6 +39,8 @@ def check(
     ]:
         raise Invalid(errors)
     match form:
+        case BackAgain() if refused := against(session, case, form, intake, now):
+            raise refused
         case HandOver() if not _is_open_of(session, case, form.task, by.id):
             raise Forbidden("not_your_task", task=form.task)
         case Acknowledge() if not _may_acknowledge(session, case, form, by):
@@ -104,7 +108,7 @@ def _unfit_other(session: Session, case: CaseRow, form: Form) -> list[FieldError
         return [FieldError(field="of", code="other_case_owes_less", values={"case": named})]
     on_their_way = select(SubmissionRow).where(SubmissionRow.form == form.form, SubmissionRow.state == "pending")
     for row in session.exec(on_their_way):
-        if row.case_id == other.id or row.outline["of"] in (case.id, case.number):
+        if row.case_id == other.id or row.outline["of"] in (case.id, case.number, *numbers_of(session, case.id)):
             return [FieldError(field="of", code="being_merged", values={"case": named})]
     return []
 

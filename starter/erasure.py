@@ -18,19 +18,17 @@ from activities.members import found as members_found
 from models.complaint import COMPLAINT
 from models.forms import HIDDEN, Code, Private
 from models.people import Person, Role
-from models.tables import ArchiveRow, AttachmentRow, CaseRow, CustomerRow, EventRow, LetterRow, SubmissionRow
+from models.tables import ERASED, ArchiveRow, AttachmentRow, CaseRow, CustomerRow, EventRow, LetterRow, SubmissionRow
 from models.words import Language, language_of, say
 from starter.customers import NOTED, OfCustomer, values_of
 from starter.mail import letters
 from starter.refusals import Conflict, Forbidden, NotFound
+from starter.reopening import is_open
 from starter.views import Views
 from starter.visits import erasing as visiting
 
 if TYPE_CHECKING:
     from starter.front import Front
-
-ERASED = "erased"
-"""The event that says so; a case has it once."""
 
 log = structlog.get_logger()
 
@@ -82,7 +80,7 @@ async def erase(front: "Front", by: Person, case: str, asked: Erasure, language:
             raise views.missing(case)
         if row.process != COMPLAINT.name:
             raise NotFound("no_paper")
-        if row.state == "open":
+        if is_open(views.session, row):
             raise Conflict("erase_open", case=case)
         return row
 
@@ -157,7 +155,7 @@ class Eraser:
         """What there is to erase of a case."""
         case = session.get_one(CaseRow, id)
         event = session.exec(select(EventRow).where(EventRow.case_id == id, EventRow.key == ERASED)).first()
-        left = case.state != "open" and event is None
+        left = event is None and not is_open(session, case)
 
         def many(*which: Any) -> int:
             return session.exec(select(func.count()).where(*which)).one() if left else 0

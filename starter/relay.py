@@ -21,7 +21,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.tasks import Outcome, Refusal
+from models.tasks import OPENING, REOPENING, Outcome, Refusal
 from starter.submissions import Delivery, Receipt, Submissions
 
 ANSWER_WITHIN = timedelta(seconds=1.8)
@@ -188,25 +188,29 @@ class Relay:
             handle = self._client.get_workflow_handle(case)
             outcome = await handle.execute_update("submit", delivery.submission, **update)
         else:
-            bare = delivery.submission.model_copy(update={"outline": {}})  # the facts are in the start
-            start = self._start(case, delivery)
+            sent, start = delivery.submission, self._start(case, delivery)
+            if sent.form == OPENING:
+                sent = sent.model_copy(update={"outline": {}})  # the facts are in the start
             started = asyncio.create_task(_looked_at(start))
             try:
                 outcome = await self._client.execute_update_with_start_workflow(
-                    "submit", bare, start_workflow_operation=start, **update
+                    "submit", sent, start_workflow_operation=start, **update
                 )
             finally:
                 started.cancel()
         return outcome
 
     def _start(self, case: str, delivery: Delivery) -> WithStartWorkflowOperation[Any, Any]:
+        """A case that has ended in the engine is started again only for what opens it again."""
+        is_back = delivery.submission.form == REOPENING
+        reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE if is_back else WorkflowIDReusePolicy.REJECT_DUPLICATE
         return WithStartWorkflowOperation(
             delivery.process,
             delivery.opened,
             id=case,
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_reuse_policy=reuse,
             task_timeout=timedelta(seconds=5),
         )
 

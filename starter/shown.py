@@ -120,6 +120,8 @@ class QuestionView(BaseModel):
 class CaseView(CaseSummary):
     """A whole case."""
 
+    also_numbered: list[str]
+    """Further business numbers that lead to it: of papers with which its customer came back."""
     facts: dict[str, Any] | None
     tasks: list[TaskView]
     timeline: list[TimelineEntry]

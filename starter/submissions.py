@@ -17,12 +17,13 @@ from activities.duplicates import left_to_nobody
 from activities.keys import COLUMN, KeyRing
 from activities.ledger import as_submission, locked
 from models import policy
+from models.complaint.forms import BackAgain
 from models.forms import LEDGER, Case, Form, Private
 from models.organisation import Wanted, Who
 from models.people import Person, Role
-from models.tables import CaseRow, EventRow, NoticeRow, SubmissionRow, TaskRow
-from models.tasks import OPENING, Opened, Past, Process, Refusal, Submission
-from starter import customers
+from models.tables import CaseRow, EventRow, NoticeRow, NumberRow, SubmissionRow, TaskRow
+from models.tasks import OPENING, REOPENING, Opened, Past, Process, Refusal, Submission
+from starter import customers, reopening
 from starter.checks import check, may_send, of_somebody_else, unknown_store
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Delivery:
-    """The oldest undecided submission of a case, ready to send; with what starts the case when it is the opening one."""
+    """The oldest undecided submission of a case, ready to send; with what starts the case where it opens it, or opens it again."""
 
     submission: Submission
     process: str
@@ -99,6 +100,7 @@ class Submissions:
     ) -> Receipt:
         """Commit the opening submission of a case. The same business number again is the same case, for ever.
 
+        Where it names an earlier case that was closed lately, that one is opened again, and the number leads to it (5.2 E26).
         A case with a `past` enters where it is: its steps are committed with it, recorded when they were done.
         With a `holder` the case's lease is his from the first instant. Raises Forbidden, Invalid (a fact that cannot be), Conflict (the number with other facts, the key with another body).
         """
@@ -124,15 +126,11 @@ class Submissions:
             raise Forbidden("past_about_yourself")
         body = _canonical(facts)
         if key and (row := session.get(SubmissionRow, key)):
-            same = self._is_opening(session, row, facts, past, by)
-            return self._repeated(row, body if same else b"", "key_reused", key=key)
-        known = session.exec(
-            select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.number)
-        ).first()
-        if known:
-            row = self._opening_of(session, known.id)
-            same = self._is_opening(session, row, facts, past, by)
-            return self._repeated(row, body if same else b"", "number_taken", number=facts.number)
+            return self._repeated(row, self._said(session, row, facts, past, by), "key_reused", key=key)
+        if known := session.exec(reopening.numbered(process.name, facts.number)).first():
+            row = self._opening_of(session, known, facts.number)
+            said = self._said(session, row, facts, past, by)
+            return self._repeated(row, said, "number_taken", number=facts.number)
         now = self._clock()
         intake = policy.intake(process, self._policy)
         errors = past.objections(facts, intake, now) if past else facts.objections(intake, now)
@@ -146,6 +144,9 @@ class Submissions:
             ]
         if errors := [*errors, *unknown_store(self._people, "store", facts.store_code)]:
             raise Invalid(errors)
+        goes_on = earlier and not past and by.may_see(earlier.store, earlier.region)
+        if goes_on and earlier and (back := reopening.continued(session, earlier, facts, intake, now)):
+            return self.add_in(session, process, earlier.id, back, by, key=key, holder=holder, by_rule=True)
         opened_at = past.began_at(facts) if past else now
         cycle = _cycle(earlier, getattr(intake, "back_again", None), opened_at)
         store = facts.store_code or by.store
@@ -225,6 +226,8 @@ class Submissions:
         kept = _canonical(form.filed())
         row = self._add(session, case, form.form, taken, body, by, key, task, recorded_at, now, kept)
         customers.note(session, self._keys, case.id, json.loads(body))
+        if isinstance(form, BackAgain):
+            reopening.keep_number(session, case, form, row.id)
         return _receipt(row, True, self._lease(session, case, holder, now))
 
     def _asked_for(self, session: Session, case: CaseRow, form: Form, by: Person, task: str | None) -> str | None:
@@ -262,9 +265,12 @@ class Submissions:
             raise Conflict(conflict, **values)
         return _receipt(row)
 
-    def _opening_of(self, session: Session, case: str) -> SubmissionRow:
+    def _opening_of(self, session: Session, case: CaseRow, number: str) -> SubmissionRow:
+        """What a business number came with: the opening of its case, or that its customer was back."""
+        if number != case.number:
+            return session.get_one(SubmissionRow, session.get_one(NumberRow, (case.process, number)).submission)
         return session.exec(
-            select(SubmissionRow).where(SubmissionRow.case_id == case, SubmissionRow.form == OPENING)
+            select(SubmissionRow).where(SubmissionRow.case_id == case.id, SubmissionRow.form == OPENING)
         ).one()
 
     def _has_past(self, session: Session, case: CaseRow, facts: Case, past: Past | None) -> bool:
@@ -280,16 +286,21 @@ class Submissions:
             )
         )
 
-    def _is_opening(self, session: Session, row: SubmissionRow, facts: Case, past: Past | None, by: Person) -> bool:
-        """Whether a submission opened a case with this past, and this person may hear so: a store not of another's."""
+    def _said(self, session: Session, row: SubmissionRow, facts: Case, past: Past | None, by: Person) -> bytes:
+        """What a submission said if it was this opening, with this past, and this person may hear so: a store not of another's."""
         case = session.get_one(CaseRow, row.case_id)
         theirs = by.role is not Role.STORE or case.store == by.store
-        return row.form == OPENING and theirs and self._has_past(session, case, facts, past)
+        back = reopening.back_with(facts) if theirs and past is None else None
+        if back and row.form == REOPENING:
+            return _canonical(back)
+        same = theirs and row.form == OPENING and self._has_past(session, case, facts, past)
+        return _canonical(facts) if same else b""
 
     def _earlier(self, session: Session, process: Process, facts: Case) -> CaseRow | None:
         """The case that this one continues."""
-        named = select(CaseRow).where(CaseRow.process == process.name, CaseRow.number == facts.earlier_case)
-        return session.exec(named).first() if facts.earlier_case else None
+        if facts.earlier_case is None:
+            return None
+        return session.exec(reopening.numbered(process.name, facts.earlier_case).with_for_update()).first()
 
     def _add(
         self,
@@ -389,9 +400,12 @@ class Submissions:
             return None
         case.leased_by, case.leased_until = holder, now + LEASE
         case.keys = self._keys.noted(case.keys)
-        if row.form != OPENING:
-            return Delivery(as_submission(row), case.process, None)
-        return _delivery(case, row, _past_of(session, case))
+        if row.form == OPENING:
+            return _delivery(case, row, row, _past_of(session, case))
+        if row.form == REOPENING:  # starts the case anew from all that was decided in it, unless it runs
+            before = [*_decided(session, case), row]
+            return _delivery(case, row, self._opening_of(session, case, case.number), before)
+        return Delivery(as_submission(row), case.process, None)
 
     def _decide(self, session: Session, row: SubmissionRow, refusal: Refusal | None, now: datetime) -> list[NoticeRow]:
         """Write the decision; returns the notices that go out with it."""
@@ -435,8 +449,8 @@ class Submissions:
         with self._database.writing() as session:
             case = locked(session, case_id)
             case.keys = self._keys.noted(case.keys)
-            decided = [row for row in _of(session, case) if row.state == "decided"]
-            return _delivery(case, self._opening_of(session, case_id), decided)
+            opening = self._opening_of(session, case, case.number)
+            return _delivery(case, opening, opening, _decided(session, case))
 
     def postpone(self, case_id: str, submission: str, holder: str) -> None:
         """No answer: try again later, and let go of the case."""
@@ -481,12 +495,16 @@ def _of(session: Session, case: CaseRow) -> list[SubmissionRow]:
     return list(session.exec(_submissions(case)))
 
 
+def _decided(session: Session, case: CaseRow) -> list[SubmissionRow]:
+    return [row for row in _of(session, case) if row.state == "decided"]
+
+
 def _past_of(session: Session, case: CaseRow) -> list[SubmissionRow]:
     """What a case came with, its opening first; nothing where it began here."""
     return [row for row in _of(session, case) if row.recorded_at < case.entered_at] if case.entered_at else []
 
 
-def _delivery(case: CaseRow, opening: SubmissionRow, past: list[SubmissionRow]) -> Delivery:
+def _delivery(case: CaseRow, sent: SubmissionRow, opening: SubmissionRow, past: list[SubmissionRow]) -> Delivery:
     opened = Opened[Any, Any].model_construct(
         case=opening.outline,
         promises=case.promises,
@@ -498,7 +516,7 @@ def _delivery(case: CaseRow, opening: SubmissionRow, past: list[SubmissionRow]) 
         entered_at=case.entered_at,
         past=[as_submission(row) for row in past if row.id != opening.id],
     )
-    return Delivery(as_submission(opening), case.process, opened)
+    return Delivery(as_submission(sent), case.process, opened)
 
 
 def _refused(row: SubmissionRow) -> str:

@@ -13,7 +13,7 @@ from activities.ledger import unsealed
 from models.forms import FieldError
 from models.organisation import Directory, Who
 from models.people import Person, Role
-from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, NumberRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language
 from starter import access
@@ -23,6 +23,7 @@ from starter.numbers import facts_of
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
 from starter.post.wording import INSTANTS, sentence
 from starter.refusals import Conflict, Invalid, NotFound
+from starter.reopening import numbers_of
 from starter.shown import (
     CaseSummary,
     CaseView,
@@ -96,7 +97,9 @@ class Views:
 
     def _numbered(self, number: str) -> list[CaseRow]:
         """The cases of a business number, one for each process at most, that the reader may know."""
-        rows = self._session.exec(select(CaseRow).where(CaseRow.number == number).order_by(CaseRow.process))
+        leads_to = select(NumberRow.case_id).where(NumberRow.number == number)
+        named_so = or_(col(CaseRow.number) == number, col(CaseRow.id).in_(leads_to))
+        rows = self._session.exec(select(CaseRow).where(named_so).order_by(CaseRow.process))
         return [row for row in rows if self._may_read(row)]
 
     def case(self, id: str) -> CaseView:
@@ -121,6 +124,7 @@ class Views:
         content = {sent.id: self._content(sent) for sent in submissions}
         return CaseView(
             **self._summary(row, any(sent.state == "pending" for sent in submissions)),
+            also_numbered=numbers_of(self._session, id),
             facts=content[opening.id],
             tasks=self._tasks(tasks),
             timeline=self._timeline(timeline, tasks, submissions, {**content, opening.id: None}),
@@ -164,7 +168,9 @@ class Views:
         if until:
             query = query.where(CaseRow.opened_at < until)
         if q:
-            query = query.where(or_(col(CaseRow.number).icontains(q, autoescape=True), CaseRow.id == q))
+            leads_to = select(NumberRow.case_id).where(col(NumberRow.number).icontains(q, autoescape=True))
+            numbered = col(CaseRow.number).icontains(q, autoescape=True) | col(CaseRow.id).in_(leads_to)
+            query = query.where(or_(numbered, CaseRow.id == q))
         if cursor:
             at, case = read_cursor(cursor, 2)
             query = query.where(or_(due > instant_of(at), and_(due == instant_of(at), col(CaseRow.id) > case)))
@@ -424,5 +430,5 @@ class Views:
 
 
 def _of_tasks(events: list[EventRow], tasks: set[str]) -> list[EventRow]:
-    """What concerns some tasks of a case, its opening and its end."""
-    return [event for event in events if event.task in tasks or event.kind in ("opened", "archived")]
+    """What concerns some tasks of a case, when it was opened, and when it ended."""
+    return [event for event in events if event.task in tasks or event.kind in ("opened", "archived", "reopened")]

@@ -67,6 +67,8 @@ TO_RECORD = ("withdraw", "no agreement", "no contact")
 EXITS = (*TO_RECORD, "duplicate", "found a query", "found a suggestion", "found junk")
 """Ways that are open wherever the customer's part is not over: drawn once, from the box around all of it. The box is where the
 first is open, which is tried in every state; the others are tried where cases open (`tests/test_fuzz.py` tries them all)."""
+FROM_THE_BOX = (*EXITS, "found a complaint")
+"""Drawn once: the last is open wherever it is taken for something else."""
 FORMS = frozenset(form.form for form in COMPLAINT.forms)
 
 NOBODY = {"name": "路过的人"}
@@ -77,6 +79,9 @@ OF_STORE = {
     "store wants help": {"origin": "store", "store_handling": HANDED | {"help_wanted": True}},
 }
 """How a case opens. The first customer cannot be reached by anything we know, so that every exit can be tried."""
+
+BACK = Way.of("back again", "back_again", content="又来了")
+"""Where a case has ended, but for one that went on in another."""
 
 KINDS = {"store": ("门店：", "store: "), "junk": ("非客诉：", "junk: "), "query": ("咨询：", "query: ")} | {
     "filed": ("意见表扬：", "suggestion: ")
@@ -99,12 +104,17 @@ class Explorer:
         self.stops = stops
         self.arrows: list[Arrow] = []
         self.found: list[tuple[str, dict[str, Any], tuple[Way, ...]]] = []
+        self.ended: dict[str, tuple[dict[str, Any], tuple[Way, ...]]] = {}
 
     async def explore(self) -> list[Arrow]:
         for word, facts in self.openings.items():
             self.note(END, word, facts, (), await self.come_to(facts, ()))
         for state, facts, path in self.found:  # which grows meanwhile
             await self.leave_by_every_way(state, facts, path)
+        for facts, path in self.ended.values():
+            case = await self.come_to(facts, path)
+            assert await self.go(case, BACK), path
+            self.note(END, BACK.word, facts, path, case)
         return self.arrows
 
     async def leave_by_every_way(self, state: str, facts: dict[str, Any], path: tuple[Way, ...]) -> None:
@@ -121,6 +131,8 @@ class Explorer:
         after = self.state(case, facts, path)
         if after != before:
             self.arrows.append((before, word, after))
+        if after == END and word != "duplicate":
+            self.ended.setdefault(before, (facts, path))
         if after not in (END, self.stops, *(state for state, _, _ in self.found)):
             self.found.append((after, facts, path))
         return after
@@ -147,8 +159,12 @@ class Explorer:
             return END
         tasks = self.office.tasks(case)
         owed = [tasks[key] for key in self.office.open_tasks(case)]
-        done = {task.form for task in tasks.values() if task.state == "done"}
-        ready = {task.form for task in owed if task.after is None or task.after in done}
+        done = [task for task in tasks.values() if task.state == "done"]
+        ready = {
+            task.form
+            for task in owed
+            if task.after is None or any(one.form == task.after and one.done_at >= task.owed_at for one in done)
+        }
         [form] = ready - set(BESIDE) or ready
         return self.of_kind(facts, path, is_ours="solution" in {task.form for task in tasks.values()}).get(form, form)
 
@@ -169,12 +185,12 @@ def drawn(arrows: list[Arrow]) -> str:
     within = dict.fromkeys(before for before, word, _ in arrows if word == "withdraw")
     exits: dict[str, set[str]] = {}
     for _, word, after in arrows:
-        if word in EXITS:
+        if word in FROM_THE_BOX:
             exits.setdefault(word, set()).add(after)
     assert all(len(targets) == 1 for targets in exits.values()), "an exit leads to one state, wherever it is taken"
     lines: dict[tuple[str, str], list[str]] = {}
     for before, word, after in arrows:
-        start = "handling" if word in EXITS else before
+        start = "handling" if word in FROM_THE_BOX else before
         words = lines.setdefault((start, after), [])
         words += [word] if word not in words else []
     states = dict.fromkeys(state for before, _, after in arrows for state in (before, after) if state != END)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
+SOON = timedelta(days=30)
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 HEADQUARTERS = {"specialist", "manager"}
@@ -23,6 +24,7 @@ MAY = {
     "opinion": {"supervisor", "manager"},
     "supplement": {"store", *HEADQUARTERS},
     "amend": {"store", *HEADQUARTERS},
+    "back_again": {"store", *HEADQUARTERS},
     "assist": {"contact", "store", *HEADQUARTERS},
 }
 """Who may hand in what; of what is not named, specialists and managers."""
@@ -95,6 +97,7 @@ class Matter:
     called: tuple[datetime, bool] | None = None
     """The last callback that is done with: when, and whether the customer was dissatisfied."""
     record_since: datetime | None = None
+    closed_at: datetime | None = None
 
     # What is owed
 
@@ -110,21 +113,29 @@ class Matter:
 
     # What becomes of an act
 
-    def at_the_door(self, form: str, person: "Person", task: str | None) -> str | None:
+    def at_the_door(self, form: str, person: "Person", task: str | None, now: datetime) -> str | None:
         """What the door says before anything is kept."""
         if person.role not in MAY.get(form, HEADQUARTERS):
             return "may_not_hand_in"
         if form == "duplicate" and any(map(self.open, ("opinion", "consent", "execution"))):
             return "other_case_owes_less"  # the fuzz's other one is a customer's own, and new
         if person.sees_all:
-            return None
+            return self.against_opening_again(now) if form == "back_again" else None
         theirs = [owed.key for owed in self.asked if owed.unit == person.unit]
         return None if theirs and form == "assist" and (task is None or task in theirs) else "no_such_case"
+
+    def against_opening_again(self, now: datetime) -> str | None:
+        """Soon after its end, unless the matter went on in another."""
+        if self.closed_at is None:
+            return "case_is_open"
+        if now > self.closed_at + SOON:
+            return "closed_too_long"
+        return "closed_for_good" if self.because == "duplicate" else None
 
     def verdict(self, form: str, said: dict[str, Any], person: "Person", task: str | None) -> str:
         """`decided`, or the desk's reason against it."""
         if self.stage == "archived":
-            return "case_closed"
+            return "decided" if form == "back_again" else "case_closed"
         if form in ("extend", "reassign"):
             return self.against_moving(form, said)
         if form == "solve":
@@ -211,6 +222,7 @@ class Matter:
         getattr(self, f"after_{form}", lambda said, at: None)(said, at)
         if self.stage == "outside" and not any(map(self.open, OUTLIVING)):
             self.stage, self.tasks = "archived", []
+        self.closed_at = at if self.stage == "archived" else None
 
     def begin(self, at: datetime) -> "Matter":
         """The case is opened, or found to be of another kind."""
@@ -467,6 +479,17 @@ class Matter:
 
     def after_duplicate(self, said: dict[str, Any], at: datetime) -> None:
         self.stage, self.because, self.tasks = "archived", "duplicate", []
+
+    def after_back_again(self, said: dict[str, Any], at: datetime) -> None:
+        """Begun anew at headquarters: what was done, allowed and tried before is of the handling before."""
+        self.reachable |= "customer" in said
+        self.kind, self.origin = said.get("kind") or self.kind, "direct"
+        self.received_at, self.ours_since, self.because = at, None, "completed"
+        self.replied, self.reply_due, self.second, self.to_be_tried_again = False, None, False, False
+        self.called, self.record_since = None, None
+        self.approvals, self.kinds_before, self.put_aside = [], [], {}
+        self.handled_again()
+        self.begin(at)
 
     def after_reclassify(self, said: dict[str, Any], at: datetime) -> None:
         """What the customer and others were promised goes on; the position is put aside, with its clocks."""

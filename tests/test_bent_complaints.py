@@ -718,22 +718,6 @@ async def test_e27_an_amended_form_keeps_its_receipt_time_and_its_clocks(office:
         await office.hand_in(case, "amend", by="oa-sh01")
 
 
-async def test_e26_back_again_is_a_new_case_linked_to_the_earlier_one(office: Office):
-    """E26: soon after the closing it is handled once more, the third time the director hears; later it is a new matter."""
-    number, cycles = None, []
-    for wait in (DAY, DAY, 31 * DAY, DAY):
-        case = await office.open(**({"earlier": number} if number else {}))
-        number = office.case(case).number
-        cycles.append((office.case(case).cycle, office.heard(case, "wang"), office.heard(case, "sun")))
-        await office.walk(case)
-        await office.pass_time(wait)
-    again = ["back_again/None"]
-    assert cycles == [(1, [], []), (2, again, []), (3, again, again), (1, again, [])]
-    with pytest.raises(Invalid) as refused:
-        await office.open(earlier="OA-none")
-    assert [(error.field, error.code) for error in refused.value.errors] == [("earlier", "no_such_other_case")]
-
-
 async def test_e41_a_case_stays_open_until_its_closing_form_and_the_manager_hears_of_a_late_one(office: Office):
     """E41: due 24 hours after the callback."""
     case = await at_callback(office)

@@ -106,6 +106,9 @@ OF_FORM: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "no_contact": said(reason="匿名"),
     "amend": st.sampled_from([{"customer": CONTACT}, {"content": "更正"}]),
     "duplicate": said(of="another"),
+    "back_again": said(
+        content="又来了", kind=st.sampled_from([None, "complaint"]), customer=st.sampled_from([None, CONTACT])
+    ),
     "extend": said(due_at=LATER, reason="等货"),
     "reassign": said(person="chen", reason="忙"),
 }
@@ -224,7 +227,7 @@ class Trial:
         if form in ("extend", "reassign"):
             told["task"] = task
         person = PEOPLE[by]
-        expected = self.matter.at_the_door(form, person, task)
+        expected = self.matter.at_the_door(form, person, task, now)
         if (
             not expected
             and form == "reassign"
@@ -368,12 +371,20 @@ def as_rules(content: dict[str, Any]) -> dict[str, Any]:
     suppress_health_check=list(HealthCheck),
     print_blob=False,
 )
-@given(facts=OPENINGS, steps=st.lists(STEPS, min_size=1, max_size=25 if LONG else 15))
+@given(
+    facts=OPENINGS,
+    steps=st.lists(STEPS, min_size=1, max_size=25 if LONG else 15),
+    back=doing(["back_again"]),
+    later=st.lists(STEPS, max_size=15 if LONG else 5),
+)
 async def test_whatever_is_handed_in_the_case_does_as_the_handbook_has_it(
-    office: Office, facts: dict[str, Any], steps: list[Step]
+    office: Office, facts: dict[str, Any], steps: list[Step], back: Step, later: list[Step]
 ) -> None:
     trial = Trial(office)
     await trial.open(facts)
     for step in steps:
+        await trial.take(step)
+    await trial.walk_to_the_archive()
+    for step in (back, *later):
         await trial.take(step)
     await trial.walk_to_the_archive()

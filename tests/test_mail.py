@@ -81,8 +81,12 @@ class Counter:
         return self.letters(LetterRow.came)
 
     def letters(self, *where: Any) -> list[LetterRow]:
+        """A mailbox dates what comes to the second: of one second, as they were taken."""
+        taken = (LetterRow.at, col(SubmissionRow.recorded_at), LetterRow.id)
         with self.house.database.reading() as session:
-            return list(session.exec(select(LetterRow).where(*where).order_by(LetterRow.at, LetterRow.id)))
+            of_submission = col(SubmissionRow.id) == col(LetterRow.submission)
+            query = select(LetterRow).join(SubmissionRow, of_submission, isouter=True)
+            return list(session.exec(query.where(*where).order_by(*taken)))
 
     def undecided(self) -> set[str]:
         with self.house.database.reading() as session:
@@ -223,16 +227,34 @@ async def test_what_a_customer_adds_by_mail_corrects_nothing(counter: Counter):
     assert ("羽绒服跑绒" in matter, "谢谢" in matter, "谢谢，等您消息。" in course) == (True, False, True)
 
 
-async def test_an_answer_to_a_closed_case_opens_one_that_names_it(counter: Counter):
+async def test_an_answer_to_a_closed_case_opens_it_again_and_after_thirty_days_one_that_names_it(counter: Counter):
+    """E26, by mail: what the customer writes has its picture with it, and the answers go out to him as before."""
+    office = counter.office
     counter.drop.receives(letter(), counter.now())
     [first] = await counter.reads()
-    await counter.office.walk(str(first.case_id))
-    counter.drop.receives(letter("又跑绒了", message_id="<2@x>", In_Reply_To="<1@customer.example>"), counter.now())
+    case = str(first.case_id)
+    await office.walk(case)
+    await office.pass_time(DAY)
+    again = letter("又跑绒了", message_id="<2@x>", In_Reply_To="<1@customer.example>")
+    photo = io.BytesIO()
+    Image.new("RGB", (64, 48), "navy").save(photo, "JPEG")
+    again.add_attachment(photo.getvalue(), maintype="image", subtype="jpeg", filename="跑绒.jpg")
+    counter.drop.receives(again, counter.now())
     _, second = await counter.reads()
-    assert (second.what, second.case_id != first.case_id) == ("opened", True)
-    async with counter.office.api("wang") as door:
-        facts = (await door.get(f"/api/cases/{second.case_id}")).json()["facts"]
-    assert facts["earlier"] == counter.office.case(str(first.case_id)).number
+    assert (second.what, second.case_id, office.case(case).cycle) == ("reopened", case, 2)
+    assert [row.case_id for row in counter.attachments()] == [case]
+    sent = len(counter.sent())
+    await office.hand_in(case, "reply", content="已再次送检")
+    assert "已再次送检" in counter.sent()[sent].get_content()
+    await office.hand_in(case, "withdraw", reason="撤诉")
+    await office.hand_in(case, "record", finding="已再次送检")
+    await office.pass_time(31 * DAY)
+    counter.drop.receives(letter("还是跑绒", message_id="<3@x>", In_Reply_To="<2@x>"), counter.now())
+    *_, third = await counter.reads()
+    assert (third.what, third.case_id != case) == ("opened", True)
+    async with office.api("wang") as door:
+        facts = (await door.get(f"/api/cases/{third.case_id}")).json()["facts"]
+    assert facts["earlier"] == office.case(case).number
 
 
 async def test_a_letter_that_a_closing_case_refuses_opens_one_of_its_own(counter: Counter):

@@ -69,6 +69,7 @@ from models.tables import (
     MemberRow,
     MessageRow,
     NoticeRow,
+    NumberRow,
     OrganisationRow,
     PeriodRow,
     PlanVersionRow,
@@ -311,6 +312,7 @@ def full(house: House) -> dict[str, list[Any]]:
     ledger_of(house).fire(due_rung(case, due))
     replied(house, case)
     with house.database.writing() as session:
+        session.add(NumberRow(process="complaint", number="OA-1-2", case_id=case, submission="back"))
         session.add(AlarmRow(key=f"late/{case}", kind="late", case_id=case, data={}, since=due, raised_at=due))
         session.add(WatchRow(name="watchdog", at=due))
         entry = LibraryRow(

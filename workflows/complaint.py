@@ -17,6 +17,7 @@ from models.complaint.forms import (
     AskManager,
     Assist,
     Attempt,
+    BackAgain,
     Callback,
     Completion,
     Consent,
@@ -42,7 +43,7 @@ from models.forms import Form
 from models.people import Role
 from models.tasks import Opened, Refusal
 from workflows.desk import COMPLETED, Desk
-from workflows.owed import Left, Owed
+from workflows.owed import F, Left, Owed
 
 SECOND = 2
 THIRD = 3
@@ -77,32 +78,39 @@ class ComplaintWorkflow(Desk):
         self.first_at: dict[str, datetime] = {}  # who comes to a step again finds its clock as it was
         self.again_since: set[datetime] = set()
         self.ours_since: datetime | None = None  # where a store had answered first
+        self.back: BackAgain | None = None  # where the customer is back with what was closed
         self.is_filed = False
 
     @workflow.run
     async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
-        """Three clocks run side by side from receipt; nothing is carried out without the customer's consent."""
+        """Handled until it is archived; and once more, where the customer is back with it soon (5.2 E26)."""
         self.case, self.promises = opened.case, opened.promises
         self.kind: str = opened.case.kind
-        promises = self.promises
         async with self.until_ended(opened):
             self.heard_at_intake(opened.cycle)
-            while self.is_to_be_sorted():
-                async with self.until_left() as handling:
-                    received_at = await self.received_by_us()
-                    reply = self.resume(Role.SPECIALIST, Reply, promises.reply, received_at)
-                    solution = self.resume(Role.SPECIALIST, Solution, promises.solution, received_at)
-                    callback = self.resume(Role.SPECIALIST, Callback, promises.callback, received_at, after=Execution)
+            while await self.is_open():
+                async with self.until_archived():
+                    await self.handled()
 
-                    await self.carried_out(await self.agreed(await solution))
-                    called = await self.reached(callback)
-                    while self.is_to_be_handled_again(called):
-                        called = await self.handled_again(since=called.at)
-                    await reply
-                    handling.over_at = called.at
-            if not self.is_filed:
-                await self.ask(Role.SPECIALIST, Record, promises.record, since=handling.over_at or self.instant)
-            await self.answered(ExternalReply, *self.outliving)  # others wait for these, whatever became of it
+    async def handled(self) -> None:
+        """Three clocks run side by side from receipt; nothing is carried out without the customer's consent."""
+        promises = self.promises
+        while self.is_to_be_sorted():
+            async with self.until_left() as handling:
+                received_at = await self.received_by_us()
+                reply = self.resume(Role.SPECIALIST, Reply, promises.reply, received_at)
+                solution = self.resume(Role.SPECIALIST, Solution, promises.solution, received_at)
+                callback = self.resume(Role.SPECIALIST, Callback, promises.callback, received_at, after=Execution)
+
+                await self.carried_out(await self.agreed(await solution))
+                called = await self.reached(callback)
+                while self.is_to_be_handled_again(called):
+                    called = await self.handled_again(since=called.at)
+                await reply
+                handling.over_at = called.at
+        if not self.is_filed:
+            await self.ask(Role.SPECIALIST, Record, promises.record, since=handling.over_at or self.instant)
+        await self.answered(ExternalReply, *self.outliving)  # others wait for these, whatever became of it
 
     def heard_at_intake(self, cycle: int) -> None:
         """Major ones, and customers who come back: the manager's, the third time the director's (5.2 E26, E35)."""
@@ -111,6 +119,21 @@ class ComplaintWorkflow(Desk):
         if self.bends and self.case.earlier:
             self.tell(Role.MANAGER, "back_again")
         if cycle > SECOND:
+            self.tell(Role.DIRECTOR, "back_again")
+
+    def reopened(self, form: Form) -> None:
+        """The customer is back: fresh clocks from then, headquarters' whoever had it first. The manager hears, the third time
+        the director (5.2 E26)."""
+        assert isinstance(form, BackAgain)
+        self.back, self.ours_since = form, form.came_at
+        self.kind = form.kind or self.kind
+        self.unsorted, self.is_filed, self.to_be_tried_since = True, False, None
+        self.attempts.clear()
+        self.kinds_before.clear()
+        self.first_at.clear()
+        self.comes_along(form)
+        self.tell(Role.MANAGER, "back_again")
+        if self.begin_cycle() > SECOND:
             self.tell(Role.DIRECTOR, "back_again")
 
     def is_to_be_sorted(self) -> bool:
@@ -188,11 +211,15 @@ class ComplaintWorkflow(Desk):
         while self.kind != "complaint":
             await self.nothing_more_than(self.kind, received_at)
         self.settles()
-        if self.case.is_the_stores:
+        if self.case.is_the_stores and not self.back:
             received_at = self.ours_since = await self.handed_over_by_the_store()
-        if not self.answers(Execution):
+        if not self.since_it_is_back(self.answers(Execution)):
             self.owe(Role.SPECIALIST, Completion, self.promises.completion, since=received_at, by_itself=True)
         return received_at
+
+    def since_it_is_back(self, forms: list[F]) -> list[F]:
+        """Those of this handling, where the case was closed before."""
+        return [form for form in forms if self.back is None or form.at > self.back.at]
 
     async def nothing_more_than(self, kind: str, received_at: datetime) -> None:
         """What is owed of another kind than a complaint, and what was promised to the customer meanwhile. Where nothing is left
@@ -303,14 +330,8 @@ class ComplaintWorkflow(Desk):
                 self.met(*self.open(Completion))
             case Callback() if form.stamp.by in {solution.stamp.by for solution in self.answers(Solution)}:
                 self.note("called_by_solver")
-            case Amend(severity=severity):
-                if self.edition >= THIRD:
-                    self.amendments.append(form)
-                if self.edition >= FOURTH and self.can_be_reached:
-                    self.met(*self.open(Supplement))
-                self.note("amended", about=form.about_employee)
-                if severity == "major" and not self.case.is_major:
-                    self.tell(Role.MANAGER, "major")
+            case Amend():
+                self.comes_along(form)
             case Duplicate(of=master):
                 owed = sorted(self.due_tasks(), key=lambda task: task.due, reverse=True)
                 due = {task.form.form: task.due for task in owed}
@@ -338,6 +359,16 @@ class ComplaintWorkflow(Desk):
                 self.leave("nobody_to_call", keeping=self.outliving)
             case NoAgreement():
                 self.leave("no_agreement", keeping=self.outliving)
+
+    def comes_along(self, form: Amend) -> None:
+        """What is so by now, and was not said at the opening."""
+        if self.edition >= THIRD:
+            self.amendments.append(form)
+        if self.edition >= FOURTH and self.can_be_reached:
+            self.met(*self.open(Supplement))
+        self.note("amended", about=form.about_employee)
+        if form.severity == "major" and not self.case.is_major:
+            self.tell(Role.MANAGER, "major")
 
     def asks(self, question: Owed[Any], by: str) -> None:
         self.asked_by[question.key] = by
@@ -403,7 +434,7 @@ class ComplaintWorkflow(Desk):
     def approvals(self) -> list[Decision]:
         """The manager's approvals that hold: a rejection ends those before it."""
         holding: list[Decision] = []
-        for word in sorted(self.answers(Decision), key=lambda word: word.at):
+        for word in sorted(self.since_it_is_back(self.answers(Decision)), key=lambda word: word.at):
             if word.verdict == "reject" and self.edition >= FOURTH:
                 holding = []
             elif word.approves:
@@ -432,7 +463,8 @@ class ComplaintWorkflow(Desk):
         is closed without the customer; where the manager had it tried again, one since at least."""
         tried, again = self.attempts, self.to_be_tried_since
         if self.edition >= FOURTH:
-            carried_out = max([self.case.received_at, *(execution.at for execution in self.answers(Execution))])
+            executions = self.since_it_is_back(self.answers(Execution))
+            carried_out = max([self.case.received_at, *(execution.at for execution in executions)])
             tried = [attempt for attempt in tried if attempt.made_at >= carried_out]
             if again and not any(attempt.made_at >= again for attempt in tried):
                 return False

@@ -18,6 +18,7 @@ from models.entries import (
     Because,
     CaseClosed,
     CaseOpened,
+    CaseReopened,
     Change,
     CycleBegun,
     DueRung,
@@ -34,7 +35,7 @@ from models.entries import (
 from models.forms import Bundle, Form, Stamp
 from models.people import Role
 from models.promises import Promise
-from models.tasks import OPENING, C, Opened, Outcome, P, Process, Refusal, Submission
+from models.tasks import OPENING, REOPENING, C, Opened, Outcome, P, Process, Refusal, Submission
 from workflows.owed import Ended, F, Kept, Left, Owed, Stretch
 
 COMPLETED = "completed"
@@ -72,12 +73,14 @@ class Desk:
         self._broken: BaseException | None = None
         self._kept = False
         self._closed = False
+        self._reopened = 0
+        self._over = False
 
     # For run()
 
     @asynccontextmanager
     async def until_ended(self, opened: Opened[C, P]) -> AsyncIterator[None]:
-        """Open the case; on leaving, by the end of `run()` or a side exit, drop what is still owed and archive it."""
+        """Open the case; on leaving, archive it where `until_archived` has not."""
         self._cause = Submission(id=opened.submission, at=opened.at, by=opened.by, role=opened.role, form=OPENING)
         self._outcomes[opened.submission] = Outcome()
         self._anchors = {opened.at: OPENING}
@@ -87,18 +90,35 @@ class Desk:
         self._cycle = opened.cycle
         clock = asyncio.create_task(self._keep_time())
         clock.add_done_callback(self._note_breakage)
+        async with self.until_archived():
+            yield
+        self._over = True
+        await workflow.wait_condition(lambda: clock.done() and workflow.all_handlers_finished())
+        clock.result()
+
+    @asynccontextmanager
+    async def until_archived(self) -> AsyncIterator[None]:
+        """On leaving, by its end or a side exit, drop what is still owed and archive the case, unless it is closed."""
         try:
             yield
         except Ended as ended:
             self._because = ended.because
         except asyncio.CancelledError:  # an operator's cancel ends the case here as it does in the engine
             self._ended = CANCELLED
+        if self._closed:
+            return
         because = self._ended or self._because or COMPLETED
         self.drop(*self._owed.values(), because=because)
-        self._journal.append(CaseClosed(because=because, **self._by))
+        nth = self._reopened + 1 if self._reopened else None
+        self._journal.append(CaseClosed(because=because, nth=nth, **self._by))
         self._closed = True
-        await workflow.wait_condition(lambda: clock.done() and workflow.all_handlers_finished())
-        clock.result()
+
+    async def is_open(self) -> bool:
+        """Whether there is something to handle: at first; and where the case was archived, when it was opened again before this
+        run began, or while it ends. No run waits for that: it would stay in the engine for nothing."""
+        if self._closed:
+            await workflow.wait_condition(lambda: not self._closed or (self._kept and workflow.all_handlers_finished()))
+        return not self._closed
 
     @asynccontextmanager
     async def until_left(self) -> AsyncIterator[Stretch]:
@@ -251,6 +271,9 @@ class Desk:
     def follow(self, form: Form) -> None:
         """A form or an act was taken: what it starts besides what `run()` waits for."""
 
+    def reopened(self, form: Form) -> None:
+        """The archived case is open again with this form: what `run()` begins with, once more."""
+
     def objection(self, form: Form, role: Role) -> Refusal | None:
         """What the process has against a form that the desk would take: authority, mostly."""
         return None
@@ -351,6 +374,8 @@ class Desk:
                 self._journal.append(heard)
             case Closed():
                 self.end(HISTORY)
+            case _ if self._closed:
+                self._reopen(submission, form)
             case Bundle():
                 self._ahead = form.then()
                 for part in form.now():
@@ -365,7 +390,7 @@ class Desk:
 
     def _objection(self, submission: Submission) -> Refusal | None:
         """What stands against a submission now: order and openness. The door has validated the form and the sender."""
-        if self._closed:
+        if self._closed and (self._over or submission.form != REOPENING):
             return Refusal(code="case_closed")
         form = self._form_of(submission)
         if form is None:
@@ -425,6 +450,14 @@ class Desk:
         self._journal.append(TaskDone(task=owed.key, **self._by))
         self.follow(form)
 
+    def _reopen(self, submission: Submission, form: Form) -> None:
+        self._anchors |= {when: name for name, when in form if isinstance(when, datetime)}
+        self._reopened += 1
+        self._ended = self._left = self._because = None
+        self._closed = False
+        self._journal.append(CaseReopened(nth=self._reopened, **self._by))
+        self.reopened(form.stamped(self._stamp))
+
     def _is_act(self, model: type[Form]) -> bool:
         return model in (*self.process.acts, *self.process.sent) and not issubclass(model, Bundle)
 
@@ -466,13 +499,13 @@ class Desk:
                 await self._settle()
                 await self._recall()
                 self._kept = True
-            if self._closed:
+            if self._over:
                 return
             rung = self._next_rung()
             asleep = rung[0] - workflow.now() if rung else None
             try:
                 await workflow.wait_condition(
-                    lambda rung=rung: self._closed or self._next_rung() != rung,  # type: ignore[misc]
+                    lambda rung=rung: self._over or self._next_rung() != rung,  # type: ignore[misc]
                     timeout=max(asleep, timedelta(0)) if asleep is not None else None,
                 )
             except TimeoutError:

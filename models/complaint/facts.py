@@ -83,7 +83,7 @@ class ComplaintIntake(BaseModel):
     """None where any age will do: for history."""
     clocks_differ: timedelta
     back_again: timedelta = timedelta(days=30)
-    """Who comes back with a matter so soon after it was closed is handled once more (5.2 E26); later, it is a new matter."""
+    """Whose customer comes back so soon after it was closed is opened again (5.2 E26); later, it is a new matter."""
     categories: dict[str, tuple[str, ...]] = {}
     """What complaints are about, in two levels. Any will do where none are named."""
 

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from models.complaint.facts import (
     Channel,
+    Complaint,
     ComplaintIntake,
     Customer,
     Department,
@@ -27,6 +28,7 @@ from models.complaint.facts import (
     Remedy,
     Severity,
     Span,
+    StoreHandling,
     Yuan,
 )
 from models.forms import LEDGER, Bundle, Code, FieldError, Form, Instant, Private, Text
@@ -368,6 +370,31 @@ class Amend(Form):
     def objections(self, now: datetime) -> list[FieldError]:
         said = (self.content, self.demand, self.customer, self.goods, self.severity, self.category, self.about_employee)
         return [] if any(said) else [FieldError(field="content", code="nothing_amended")]
+
+
+class BackAgain(Amend):
+    """The customer is back with a matter that was closed lately: its case is opened again (5.2 E26). What is said of him and of
+    the goods is so from now on; the content is the new matter. Where a store's system sends it as a form with a number of
+    its own and the case's as `earlier`, that number leads to this case."""
+
+    content: Text
+    channel: Channel | None = None
+    received_at: Instant | None = None
+    """When he came back; when it is recorded, where nothing is said. The new clocks run from it."""
+    received_by: Code | None = None
+    kind: Kind | None = None
+    """What it is taken for now; None for what it was."""
+    store_handling: StoreHandling | None = None
+    form_no: Code | None = None
+
+    @classmethod
+    def of(cls, facts: Complaint) -> Self:
+        """What a complaint says that names this one as earlier."""
+        return cls(**{name: said for name, said in facts if name in cls.model_fields})
+
+    @property
+    def came_at(self) -> datetime:
+        return self.received_at or self.at
 
 
 class Duplicate(Form):

@@ -4,12 +4,14 @@ Only the case library is in the clear: it is there to be searched, and its door 
 """
 
 from models.tables.cases import (
+    ERASED,
     SYSTEM_GRACE,
     ArchiveRow,
     CaseRow,
     DeadlineRow,
     EventRow,
     NoticeRow,
+    NumberRow,
     SubmissionRow,
     TaskRow,
 )
@@ -38,6 +40,7 @@ from models.tables.visits import (
 from models.tables.watch import AlarmRow, WatchRow
 
 __all__ = [
+    "ERASED",
     "SYSTEM_GRACE",
     "WORD",
     "AlarmRow",
@@ -65,6 +68,7 @@ __all__ = [
     "MemberRow",
     "MessageRow",
     "NoticeRow",
+    "NumberRow",
     "OrganisationRow",
     "PeriodRow",
     "PlanVersionRow",

@@ -9,6 +9,8 @@ from sqlmodel import Field
 from models.tables.base import SQLModel
 
 SYSTEM_GRACE = timedelta(minutes=1)
+ERASED = "erased"
+"""The event that says that what is personal of a case was erased; a case has it once."""
 
 
 class CaseRow(SQLModel, table=True):
@@ -45,6 +47,17 @@ class CaseRow(SQLModel, table=True):
     """The ids of the keys that have sealed anything of it, here or in the engine's history, with commas between."""
     leased_by: str | None = None
     leased_until: datetime | None = None
+
+
+class NumberRow(SQLModel, table=True):
+    """A further business number that leads to a case: of the paper with which its customer came back."""
+
+    __tablename__ = "numbers"
+
+    process: str = Field(primary_key=True)
+    number: str = Field(primary_key=True)
+    case_id: str = Field(foreign_key="cases.id", index=True)
+    submission: str
 
 
 class SubmissionRow(SQLModel, table=True):

@@ -32,6 +32,7 @@ from starter.attachments import cleaning, mp4
 from starter.attachments.uploads import PICTURES, Arrival
 from starter.attachments.vault import Damaged, SealedFile, Vault
 from starter.refusals import Busy, Conflict, Forbidden, Full, Invalid, NotFound
+from starter.reopening import is_open
 
 A_CASE = 10
 """Files at a time; more is a parcel, not evidence."""
@@ -105,7 +106,7 @@ class Attachments:
         if by.role not in MAY_ADD:
             raise Forbidden("may_not_attach", role=by.role)
         with self._database.reading() as session:
-            _check_open(_of_others(session, case, by))
+            _check_open(session, _of_others(session, case, by))
 
     async def add(
         self, case: str, by: Person, files: list[Arrival], caption: str | None = None, key: str | None = None
@@ -227,7 +228,7 @@ class Attachments:
         """Which of these the case does not have, each once. Conflict for what could not be kept anyway."""
         with self._database.reading() as session:
             found = _of_others(session, case, by)
-            _check_open(found)
+            _check_open(session, found)
             rows = _of(session, case)
             self._check_key(rows, by, files, key)
             fresh = {file.hash: file for file in files if not self._same(rows, file)}
@@ -269,7 +270,7 @@ class Attachments:
         """The rows of what was sent, and which of the new files they are of: somebody may have been faster."""
         with self._database.writing() as session:
             found = locked(session, case)
-            _check_open(found)
+            _check_open(session, found)
             rows = _of(session, case)
             self._check_key(rows, by, files, key)
             now, made = self._clock(), {fit.arrival.hash: fit for fit in fresh}
@@ -405,8 +406,8 @@ def _of_others(session: Session, id: str, by: Person) -> CaseRow:
     return case
 
 
-def _check_open(case: CaseRow) -> None:
-    if case.state != "open":
+def _check_open(session: Session, case: CaseRow) -> None:
+    if not is_open(session, case):
         raise Conflict("case_closed")
 
 

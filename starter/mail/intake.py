@@ -2,8 +2,8 @@
 
 1. A mail that is known is what it became. 2. What we sent ourselves, and what a machine wrote, opens nothing and is
 answered by nothing; a bounce is noted at the letter that did not arrive. 3. A mail belongs to the case of the letter it
-answers, or to the one its subject names. 4. Where that is closed, it opens a new one that names the earlier. 5. Every
-other mail opens a case, also one that cannot be read. All of it is one transaction.
+answers, or to the one its subject names. 4. Where that was closed lately, it is opened again; where long ago, the mail opens
+a new one that names the earlier. 5. Every other mail opens a case, also one that cannot be read. All of it is one transaction.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from starter.mail.reading import Mail
 from starter.numbers import normal
 from starter.post.sorting import Sorter
 from starter.refusals import Conflict, Invalid
+from starter.reopening import numbered
 from starter.submissions import Submissions
 
 MAILBOX = Person(id="mailbox", name="客诉邮箱 · mailbox", role=Role.SPECIALIST)
@@ -157,12 +158,13 @@ class Intake:
         try:
             opened = self._submissions.open_in(session, COMPLAINT, facts, MAILBOX)
         except Conflict:  # somebody has typed this very number; the mail is his case's
-            numbered = select(CaseRow).where(CaseRow.process == COMPLAINT.name, CaseRow.number == facts.number)
-            return self._add(session, mail, at, session.exec(numbered).one(), said)
-        row = self._letter(session, mail, at, what, opened.case)
+            known = session.exec(numbered(COMPLAINT.name, facts.number)).one()
+            return self._add(session, mail, at, known, said)
+        is_back = what == "opened" and earlier is not None and opened.case == earlier.id
+        row = self._letter(session, mail, at, "reopened" if is_back else what, opened.case)
         row.submission = opened.submission
         self._acknowledge(session, mail, row)
-        log.info("letter.opened", case=opened.case, letter=row.id, what=what)
+        log.info("letter.opened", case=opened.case, letter=row.id, what=row.what)
         return row
 
     def _open_anew(self, session: Session, row: LetterRow) -> None:
@@ -274,7 +276,7 @@ def post(
     if letters.reference_of(case.id) not in answer:
         answer = f"{answer} {letters.reference_of(case.id)}"
     domain = (house.settings.mail_from or "").rpartition("@")[2] or "localhost"
-    carried = f"{what}-{submission or case.id}"
+    carried = f"{what}-{submission or to.id}"
     message_id = f"<{house.keys.index(carried.encode()).rpartition(':')[2][:32]}.letter@{domain}>"
     content = {
         "to": asked["reply_to"] or asked["from"],

@@ -75,7 +75,7 @@ class Outbox:
         came = exists().where(
             col(asked.case_id) == SubmissionRow.case_id,
             col(asked.came),
-            col(asked.what).in_(("opened", "unreadable")),
+            col(asked.what).in_(("opened", "reopened", "unreadable")),
             col(asked.sealed) != b"",  # an erased case has nobody to write to
         )
         carried = exists().where(col(LetterRow.submission) == SubmissionRow.id)

@@ -52,6 +52,7 @@ class LetterQuery(Part):
     what: (
         Literal[
             "opened",
+            "reopened",
             "added",
             "unreadable",
             "bounce",

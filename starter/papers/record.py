@@ -9,9 +9,10 @@ from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, StoreHandling
 from models.complaint.forms import Callback, Consent, Execution, Opinion, Record, Reply, Solution
 from models.forms import Bundle, Form
+from models.tables import ERASED
 from models.words import LIST, aside, choice, label, say
 from starter.attachments.cabinet import AttachmentView
-from starter.erasure import ERASED, told
+from starter.erasure import told
 from starter.facts import corrects, laid_over
 from starter.papers.cells import Cells, F, Handed, Row
 from starter.papers.course import Course

@@ -179,7 +179,8 @@ class Reconciler:
         row = await asyncio.to_thread(self._row, case)
         if row is None:
             return Finding(UNKNOWN, case, self._clock())
-        if row.state == "open":
+        pending = await asyncio.to_thread(self._known, case, ("pending",))
+        if row.state == "open" or pending:  # or just being opened again
             return None
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
