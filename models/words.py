@@ -20,6 +20,8 @@ _OPTIONS = {
     **dict.fromkeys(("fields", "declined", "confirmed"), "label"),
 }
 """Where the words are for the codes of a field, unless they are choices."""
+_AS = {"demand_remedy": "remedy"}
+"""Fields whose values are those of another, and called as they are."""
 _SEVERAL = {"forms": "form", "processes": "process", "departments": "department", "needed": "role", "fields": "fields"}
 """Values of sentences that hold codes which are to be typed, and what field they are of."""
 LIST: dict[Language, str] = {"zh": "、", "en": ", "}
@@ -60,13 +62,13 @@ def choice(owner: str, field: str, code: str, language: Language = "zh") -> str:
 
 def values_of(owner: str, field: str, code: str) -> list[str]:
     """Every word that may stand for a value in a file, besides the code itself."""
-    return _found("choice", f"{owner}.{field}.{code}", f"{field}.{code}", code)
+    return _found("choice", *_keys(owner, field, code), code)
 
 
 def option(owner: str, field: str, code: str, language: Language = "zh") -> str:
     """A code that is to be typed, with what it is called where that is another word."""
     section = _OPTIONS.get(field, "choice")
-    codes = (f"{owner}.{field}.{code}", f"{field}.{code}") if section == "choice" else (code,)
+    codes = _keys(owner, field, code) if section == "choice" else (code,)
     words = _found(section, *codes)
     called = words[0 if language == "zh" else 1] if words else code
     return code if called.replace(" ", "_") == code else aside(code, called, language)
@@ -88,6 +90,10 @@ def example(owner: str, field: str, language: Language = "zh") -> str:
     """What a field may hold, made up; empty where its kind says enough."""
     words = _found("example", f"{owner}.{field}", field)
     return words[0 if language == "zh" else 1] if words else ""
+
+
+def _keys(owner: str, field: str, code: str) -> tuple[str, str]:
+    return f"{owner}.{field}.{code}", f"{_AS.get(field, field)}.{code}"
 
 
 def _found(section: str, *codes: str) -> list[str]:

@@ -40,6 +40,7 @@ STEPS = (
     Way.of("solution", "solution", **Office.SOLUTION),
     Way.of("consent: yes", "consent", accepted=True),
     Way("consent: no", (NO,)),
+    Way.of("consent: no, demands too much", "consent", accepted=False, demand_amount="900"),
     Way("consent: no, twice", (NO, ("lin", "solution", Office.SOLUTION), NO)),
     Way.of("decision", "decision", by="wang", verdict="approve"),
     Way.of("execution", "execution", content="已寄出"),

@@ -1,13 +1,16 @@
 """What bends the straight way of a complaint (handbook 5.2). Each story bears its line's number."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlmodel import select
 
+from models import policy
 from models.duty import Absence
 from models.tables import SubmissionRow
+from settings import House
 from starter.organisation.hand_over import listed
 from starter.refusals import Forbidden, Invalid, NotFound
 from starter.watching.doctor import examine
@@ -144,6 +147,108 @@ async def test_e22_every_further_refusal_is_the_managers_too(office: Office):
         await office.hand_in(case, "solution", **office.SOLUTION)
 
 
+BEYOND: list[dict[str, Any]] = [
+    {"demand_amount": "200.01"},
+    {"demand_remedy": "refund"},
+    {"demand_amount": "0", "demand_remedy": "refund"},
+    {"demand_amount": "900", "demand_remedy": "exchange"},
+]
+
+
+async def after_refusal(office: Office, case: str, **demand: Any) -> set[str]:
+    """What is owed of the manager and the specialist when the customer has refused; his callback apart."""
+    before = office.open_tasks(case)
+    assert refusal(await office.hand_in(case, "consent", accepted=False, wish="不要这个", **demand)) == "decided"
+    return office.open_tasks(case) - before
+
+
+@pytest.mark.parametrize("demand", BEYOND)
+async def test_e22_a_demand_beyond_the_specialist_is_the_managers_at_once(office: Office, demand: dict[str, Any]):
+    """E22: after the first refusal already; then the specialist's proposal is judged as any is."""
+    case = await office.open()
+    await office.walk(case, until="solution")
+    assert await after_refusal(office, case, **demand) == {"decision"}
+    assert office.heard(case, "wang") == ["task/decision"]
+    assert office.tasks(case)["decision"].due_because["anchor"] == "consent"
+    assert refusal(await office.hand_in(case, "solution", **office.SOLUTION)) == "already_done"
+    await office.hand_in(case, "decision", by="wang", verdict="approve", amount_limit="500")
+    assert office.open_tasks(case) == {"solution-2", "callback"}
+    assert refusal(await office.hand_in(case, "solution", **REFUND | {"amount": "501"})) == "beyond_authority"
+    assert refusal(await office.hand_in(case, "solution", **REFUND | {"amount": "500"})) == "decided"
+    await office.hand_in(case, "consent", accepted=True)
+    assert office.open_tasks(case) == {"execution", "callback"}
+
+
+@pytest.mark.parametrize(
+    "demand", [{}, {"demand_amount": "200"}, {"demand_remedy": "repair"}, BEYOND[-1] | {"demand_amount": "200"}]
+)
+async def test_e22_a_demand_within_the_specialists_authority_is_his(office: Office, demand: dict[str, Any]):
+    case = await office.open()
+    await office.walk(case, until="solution")
+    assert await after_refusal(office, case, **demand) == {"solution-2"}
+    await office.hand_in(case, "solution", **office.SOLUTION)
+    assert await after_refusal(office, case, **demand) == {"decision"}, "the second refusal is the manager's as ever"
+
+
+async def test_e22_what_the_manager_has_approved_he_is_not_asked_again(office: Office):
+    """E22: where the specialist might promise what is demanded. An approval without an amount is for one proposal."""
+
+    async def asked(*words: dict[str, Any], proposed: dict[str, Any], **demand: Any) -> bool:
+        case = await office.open()
+        for word in words:
+            await office.hand_in(case, "ask_manager", question="可以退款吗")
+            await office.hand_in(case, "decision", by="wang", **word)
+        assert refusal(await office.hand_in(case, "solution", **proposed)) == "decided"
+        return {key.partition("-")[0] for key in await after_refusal(office, case, **demand)} == {"decision"}
+
+    once, upto, no = {"verdict": "approve"}, {"verdict": "approve", "amount_limit": "500"}, {"verdict": "reject"}
+    wanted = {"demand_amount": "500", "demand_remedy": "refund"}
+    assert not await asked(upto, proposed=office.SOLUTION, **wanted)
+    assert not await asked(upto, proposed=REFUND, **wanted), "as often as it takes"
+    assert await asked(upto, proposed=office.SOLUTION, **wanted | {"demand_amount": "500.01"})
+    assert await asked(upto, no, proposed=office.SOLUTION, **wanted)
+    assert not await asked(once, proposed=office.SOLUTION, **wanted)
+    assert await asked(once, proposed=REFUND, **wanted), "it is used up"
+
+
+async def test_e22_who_was_to_say_how_it_goes_on_stays_so_there_and_back(office: Office):
+    """E31: an approval, or a rejection, that comes after the refusal changes nothing of what was owed by it."""
+    wanted, again = {"demand_amount": "900"}, {"verdict": "approve", "amount_limit": "900"}
+    case = await office.open()
+    await office.walk(case, until="solution")
+    assert await after_refusal(office, case, **wanted) == {"decision"}
+    await office.hand_in(case, "decision", by="wang", **again)
+    due = office.tasks(case)["solution-2"].due_at
+    await there_and_back(office, case)
+    assert office.open_tasks(case) == {"solution-3", "callback-2"}
+    assert office.tasks(case)["solution-3"].due_at == due
+    allowed = await office.open()
+    await office.hand_in(allowed, "ask_manager", question="可以赔 900 吗")
+    await office.hand_in(allowed, "decision", by="wang", **again)
+    await office.walk(allowed, until="solution")
+    assert await after_refusal(office, allowed, **wanted) == {"solution-2"}
+    await office.hand_in(allowed, "ask_manager", question="还可以吗")
+    await office.hand_in(allowed, "decision", by="wang", verdict="reject")
+    await there_and_back(office, allowed)
+    assert office.open_tasks(allowed) == {"solution-3", "callback-2"}
+
+
+async def test_e22_cases_of_an_earlier_edition_ask_the_manager_at_the_second_refusal(
+    closed_office: Office, tmp_path: Path
+):
+    file = tmp_path / "policy.toml"
+    file.write_text(policy.SHIPPED.read_text("utf-8").replace("edition = 4", "edition = 3"), encoding="utf-8")
+    house = House(closed_office.house.settings.model_copy(update={"policy": file}))
+    async with Office(closed_office.client, house, closed_office.env) as office:
+        await office.worker_comes()
+        case = await office.open()
+        await office.walk(case, until="solution")
+        for nth, owed in ((1, "solution-2"), (2, "decision")):
+            assert await after_refusal(office, case, demand_amount="900") == {owed}, nth
+            await office.hand_in(case, "solution", **office.SOLUTION)
+    house.database.close()
+
+
 async def test_e22_no_agreement_is_the_managers_alone_and_the_outside_ways_are_told(office: Office):
     case = await office.open()
     await office.walk(case, until="solution")
@@ -161,6 +266,10 @@ async def test_e22_a_yes_with_a_wish_is_asked_again(office: Office):
     with pytest.raises(Invalid) as refused:
         await office.hand_in(case, "consent", accepted=True, wish="可是还坏着")
     assert [(error.field, error.code) for error in refused.value.errors] == [("wish", "consent_with_wish")]
+    for field, what in (("demand_amount", "0"), ("demand_remedy", "exchange")):
+        with pytest.raises(Invalid) as refused:
+            await office.hand_in(case, "consent", accepted=True, **{field: what})
+        assert [(error.field, error.code) for error in refused.value.errors] == [(field, "consent_with_wish")]
 
 
 async def test_e23_silence_after_the_proposal_has_a_clock_of_its_own(office: Office):

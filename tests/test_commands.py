@@ -149,6 +149,23 @@ async def test_a_form_is_handed_in_by_the_names_on_the_screens(office: Office):
     assert "reply（回复）" in str(unknown.exception)
 
 
+async def test_what_a_customer_demands_is_handed_in_and_shown_in_words(office: Office):
+    case = await office.open()
+    await office.walk(case, until="solution")
+    no = ("hand-in", case, "consent", "--as", "lin", "accepted=false", "demand_amount=900")
+    wrong = await kefu(*no, "demand_remedy=cash")
+    assert "demand_remedy: " in str(wrong.exception)
+    assert "refund（退款）" in str(wrong.exception)
+    yes = await kefu("hand-in", case, "consent", "--as", "lin", "accepted=true", "demand_amount=900")
+    assert "demand_amount: 顾客既同意又另有要求" in str(yes.exception)
+    taken = await kefu(*no, "demand_remedy=refund")
+    assert taken.exit_code == 0, (taken.output, taken.exception)
+    await office.relay.deliver(case)
+    assert "decision" in office.open_tasks(case)
+    shown = (await kefu("show", case, "--as", "wang")).output.splitlines()
+    assert {"    要求金额: 900", "    要求处理方式: 退款"} <= set(shown)
+
+
 async def test_the_survey_is_handed_in_and_shown_with_its_questions(office: Office):
     case = await office.open()
     await office.walk(case, until="execution")

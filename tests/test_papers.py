@@ -136,6 +136,21 @@ async def test_the_form_says_what_the_case_holds_on_one_page(office: Office, lon
     assert "办理中" not in said
 
 
+async def test_what_the_customer_demanded_stands_below_his_wish(office: Office):
+    case = await office.open()
+    await office.walk(case, until="solution")
+    await office.hand_in(
+        case, "consent", accepted=False, wish="要赔偿", demand_amount="900", demand_remedy="compensation"
+    )
+    assert "顾客的意愿要赔偿要求处理方式赔偿要求金额¥900.00" in text_of(await printed(office, case))
+    await office.hand_in(case, "decision", by="wang", verdict="reject")
+    await office.hand_in(case, "solution", **office.SOLUTION)
+    await office.hand_in(case, "consent", accepted=False, demand_remedy="gift")
+    said = text_of(await printed(office, case))
+    assert "要求处理方式赠礼要求金额" in said
+    assert said.count("要求金额") == 2
+
+
 async def test_every_instant_of_the_form_is_the_ledgers(office: Office, long_story: str):
     await finish(office, long_story)
     said = text_of(await printed(office, long_story))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
 from temporalio import workflow
 
 from models.complaint import COMPLAINT
-from models.complaint.facts import Complaint
+from models.complaint.facts import Complaint, Remedy
 from models.complaint.forms import (
     Absorb,
     AgreedReply,
@@ -72,6 +73,7 @@ class ComplaintWorkflow(Desk):
         self.asked_by: dict[str, str] = {}  # who waits for a department's, or the manager's, word
         self.to_be_tried_since: datetime | None = None  # where the manager had it tried again
         self.amendments: list[Amend] = []
+        self.beyond_us: dict[datetime, bool] = {}  # by refusal: as it was then, whatever the manager says later
         self.unsorted = True
         self.kinds_before: list[str] = []
         self.taken_for: str | None = None  # where not what it was opened as
@@ -146,22 +148,28 @@ class ComplaintWorkflow(Desk):
         return self.first_at.setdefault(step, self.instant)
 
     async def agreed(self, proposed: Solution) -> Consented:
-        """Proposals until the customer agrees to one. After the second refusal the manager says how it goes on."""
+        """Proposals until the customer agrees to one. After the second refusal, or a demand beyond the specialist, the manager
+        says how it goes on."""
         promises, refusals = self.promises, 0
         consent = await self.resume(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
         while not consent.accepted:
             refusals += 1
             since = consent.at
-            if self.asks_the_manager(refusals):
+            if self.asks_the_manager(refusals, consent):
                 since = (await self.resume(Role.MANAGER, Decision, promises.decision, since=since)).at
             proposed = await self.resume(Role.SPECIALIST, Solution, promises.new_solution, since=since)
             consent = await self.resume(Role.SPECIALIST, Consent, promises.consent, since=proposed.at)
         return Consented(consent.at, proposed.duration)
 
-    def asks_the_manager(self, refusals: int) -> bool:
-        """Whether so many refused proposals, or more, are for him to say how it goes on (5.2 E22)."""
-        more = self.edition >= FOURTH and refusals > self.promises.terms.refusals
+    def asks_the_manager(self, refusals: int, refused: Consent) -> bool:
+        """Whether so many refused proposals, or more, or what is demanded, are for him to say how it goes on (5.2 E22)."""
+        more = self.edition >= FOURTH and (refusals > self.promises.terms.refusals or self.is_beyond_us(refused))
         return self.bends and (more or refusals == self.promises.terms.refusals)
+
+    def is_beyond_us(self, refused: Consent) -> bool:
+        """Whether the customer demands what the specialist, who proposes next, might not promise when he refused."""
+        may = self.may_promise(refused.demand_amount or Decimal(0), refused.demand_remedy, Role.SPECIALIST)
+        return self.beyond_us.setdefault(refused.at, not may)
 
     async def carried_out(self, agreed: Consented) -> None:
         """Within the span promised to the customer, at once where none was."""
@@ -393,7 +401,7 @@ class ComplaintWorkflow(Desk):
 
     def objection(self, form: Form, role: Role) -> Refusal | None:
         match form:
-            case Solution() if not self.may_promise(form, role):
+            case Solution() if not self.may_promise(form.amount, form.remedy, role):
                 return Refusal(code="beyond_authority", values={"amount": str(form.amount), "remedy": form.remedy})
             case Agreement(reply_at=reply_at) if not self.may_wait_until(reply_at):
                 return Refusal(code="past_the_48_hours")
@@ -419,17 +427,17 @@ class ComplaintWorkflow(Desk):
                 return Refusal(code="too_late_to_leave")
         return None
 
-    def may_promise(self, solution: Solution, role: Role) -> bool:
+    def may_promise(self, amount: Decimal, remedy: Remedy | None, role: Role) -> bool:
         """Within the role's authority, or approved by the manager (5.2 E20, E21)."""
         limit = self.promises.terms.authority.get(role)
-        return limit is None or limit.covers(solution) or any(self.approved(solution, limit))
+        return limit is None or limit.allows(amount, remedy) or any(self.approved(amount, limit))
 
-    def approved(self, solution: Solution, limit: Limit) -> Iterator[bool]:
+    def approved(self, amount: Decimal, limit: Limit) -> Iterator[bool]:
         """Whether each approval covers it. One that names no amount is for one proposal beyond the limit, the next."""
         beyond = [made.at for made in self.answers(Solution) if not limit.covers(made)]
         for word in self.approvals():
             is_spent = word.amount_limit is None and any(at > word.at for at in beyond)
-            yield word.covers(solution) and not (is_spent and self.edition >= FOURTH)
+            yield word.covers(amount) and not (is_spent and self.edition >= FOURTH)
 
     def approvals(self) -> list[Decision]:
         """The manager's approvals that hold: a rejection ends those before it."""

@@ -61,13 +61,18 @@ class Solution(Spoken):
 
 
 class Consent(Form):
-    """The customer's yes or no. Nothing is carried out without a yes; a yes with a wish is none (5.2 E22)."""
+    """The customer's yes or no. Nothing is carried out without a yes; a yes with a wish, or a demand, is none (5.2 E22)."""
 
     accepted: bool
     wish: Text | None = None
+    demand_amount: Yuan | None = None
+    demand_remedy: Remedy | None = None
+    """What of his wish can be reckoned with: where it is beyond the specialist, the manager decides (5.2 E22)."""
 
     def objections(self, now: datetime) -> list[FieldError]:
-        return [FieldError(field="wish", code="consent_with_wish")] if self.accepted and self.wish else []
+        said = {"wish": self.wish, "demand_amount": self.demand_amount, "demand_remedy": self.demand_remedy}
+        wanted = [field for field, what in said.items() if what is not None]
+        return [FieldError(field=field, code="consent_with_wish") for field in wanted] if self.accepted else []
 
 
 class Execution(Form):
@@ -233,8 +238,8 @@ class Decision(Form):
     def approves(self) -> bool:
         return self.verdict == "approve"
 
-    def covers(self, solution: "Solution") -> bool:
-        return self.approves and (self.amount_limit is None or solution.amount <= self.amount_limit)
+    def covers(self, amount: Decimal) -> bool:
+        return self.approves and (self.amount_limit is None or amount <= self.amount_limit)
 
     def objections(self, now: datetime) -> list[FieldError]:
         if self.verdict == "instruct" and self.instruction is None:

@@ -19,7 +19,11 @@ class Limit(BaseModel):
     remedies: frozenset[Remedy]
 
     def covers(self, solution: Solution) -> bool:
-        return solution.amount <= self.amount and solution.remedy in self.remedies
+        return self.allows(solution.amount, solution.remedy)
+
+    def allows(self, amount: Decimal, remedy: Remedy | None) -> bool:
+        """Where no remedy is named, any will do."""
+        return amount <= self.amount and (remedy is None or remedy in self.remedies)
 
 
 def _of_ours(name: str, within: timedelta, *more: Rung) -> Promise:

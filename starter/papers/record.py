@@ -257,7 +257,16 @@ class Sheet(Cells):
             ),
             told,
             *self._texts("consent", said, "wish"),
+            *self._demanded(said),
         ]
+
+    def _demanded(self, said: Consent | None) -> list[Row]:
+        """What of the customer's wish was told as data."""
+        if said is None or (said.demand_amount is None and said.demand_remedy is None):
+            return []
+        remedy = self._choice("remedy", said.demand_remedy) if said.demand_remedy else ""
+        amount = self._yuan(said.demand_amount) if said.demand_amount is not None else ""
+        return [self._pairs(self._cell("demand_remedy", remedy, 1.25), self._cell("demand_amount", amount, 2))]
 
     def _execution(self) -> list[Row]:
         rows: list[Row] = []
