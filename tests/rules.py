@@ -329,12 +329,17 @@ class Matter:
             self.stage = "execution"
             return
         self.refusals += 1
-        if self.refusals >= 2:
+        if self.refusals >= 2 or self.demands_too_much(said):
             self.owe("decision", at + 24 * HOUR)
             self.stage = "word"
         else:
             self.owe("solution", at + 24 * HOUR)
             self.stage = "solution_again"
+
+    def demands_too_much(self, said: dict[str, Any]) -> bool:
+        """More than the specialist may promise as it is."""
+        wanted = {"amount": said.get("demand_amount", 0), "remedy": said.get("demand_remedy", OWN_REMEDIES[0])}
+        return not is_own(wanted) and not any(self.covers(word, wanted) for word in self.approvals)
 
     def after_execution(self, said: dict[str, Any], at: datetime) -> None:
         self.stage, self.attempts = "callback", []
