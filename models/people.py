@@ -88,6 +88,9 @@ class Person(Reachable):
 CALENDAR = Person(id="calendar", name="日程 · calendar", role=Role.SYSTEM)
 """Who opens what the calendar opens: a month's run, a day's list."""
 
+MAILBOX = Person(id="mailbox", name="客诉邮箱 · mailbox", role=Role.SPECIALIST)
+"""Who opens what comes by mail. The specialist's part: a complaint takes nothing from the calendar's role yet."""
+
 
 class Store(BaseModel):
     """A shop of the chain and the region it belongs to."""

@@ -54,7 +54,8 @@ class TaskView(BaseModel):
 
 
 class TimelineEntry(BaseModel):
-    """Something that happened: who did it, who was told. `content` is what the person sent, for those who may read it."""
+    """Something that happened: who did it, who was told. `content` is what the person sent, for those who may read it; what a
+    case was opened with stands at its opening where some of it was corrected since, else in its facts alone."""
 
     at: datetime
     kind: str
@@ -123,6 +124,10 @@ class CaseView(CaseSummary):
     also_numbered: list[str]
     """Further business numbers that lead to it: of papers with which its customer came back."""
     facts: dict[str, Any] | None
+    """What is so by now: what it was opened with, and over it what was corrected and supplied since; what the reader may read."""
+    corrected: list[str]
+    """The fields of it, dotted, that say otherwise than the opening did, or that it left open. The timeline has what stood there
+    before, and who corrected it."""
     tasks: list[TaskView]
     timeline: list[TimelineEntry]
     survey: list[QuestionView]

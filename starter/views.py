@@ -10,6 +10,7 @@ from sqlmodel import Session, and_, col, func, or_, select
 from activities.gathering import is_shown
 from activities.keys import KeyRing
 from activities.ledger import unsealed
+from models.complaint import COMPLAINT
 from models.forms import FieldError
 from models.organisation import Directory, Who
 from models.people import Person, Role
@@ -17,6 +18,7 @@ from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, NumberRow, 
 from models.tasks import OPENING
 from models.words import Language
 from starter import access
+from starter.facts import corrected, corrections, laid_over
 from starter.library.nameless import without
 from starter.members.said import wanting, whom
 from starter.numbers import facts_of
@@ -113,6 +115,7 @@ class Views:
             )
         )
         opening = next(sent for sent in submissions if sent.form == OPENING)
+        facts, otherwise = self._facts(row, opening, corrections(submissions))
         of_case = select(TaskRow).where(TaskRow.case_id == id).order_by(col(TaskRow.due_at), col(TaskRow.key))
         tasks = list(self._session.exec(of_case))
         timeline = list(self._session.exec(select(EventRow).where(EventRow.case_id == id).order_by(col(EventRow.id))))
@@ -125,9 +128,12 @@ class Views:
         return CaseView(
             **self._summary(row, any(sent.state == "pending" for sent in submissions)),
             also_numbered=numbers_of(self._session, id),
-            facts=content[opening.id],
+            facts=facts,
+            corrected=otherwise,
             tasks=self._tasks(tasks),
-            timeline=self._timeline(timeline, tasks, submissions, {**content, opening.id: None}),
+            timeline=self._timeline(
+                timeline, tasks, submissions, content if otherwise else {**content, opening.id: None}
+            ),
             survey=[QuestionView(**question) for question in row.promises.get("terms", {}).get("survey", ())],
             pending=[self._submission(sent) for sent in submissions if sent.state == "pending"],
         )
@@ -282,7 +288,9 @@ class Views:
                 else None,
                 submission=event.submission,
                 form=forms.get(event.submission or ""),
-                content=content.get(event.submission or ""),
+                content=content.get(event.submission or "")
+                if event.kind == "opened" or forms.get(event.submission or "") != OPENING
+                else None,
                 data=self._local(event.data),
             )
             for event in events
@@ -311,11 +319,24 @@ class Views:
         if self._reader.role is Role.ADMINISTRATOR:
             return None
         case = self._session.get_one(CaseRow, row.case_id)
+        is_asked = not self._reader.may_see(case.store, case.region)
+        return None if is_asked and row.form not in SHOWN_TO_THE_ASKED else self._said(case, row)
+
+    def _facts(
+        self, case: CaseRow, opening: SubmissionRow, since: list[SubmissionRow]
+    ) -> tuple[dict[str, Any] | None, list[str]]:
+        """What is so by now, and which of it says otherwise than the opening: of what the reader may read of an opening."""
+        opened = self._content(opening)
+        if opened is None or case.process != COMPLAINT.name:
+            return opened, []
+        said = [(row.form, self._said(case, row)) for row in since]
+        return laid_over(opened, said), corrected(opened, said)
+
+    def _said(self, case: CaseRow, row: SubmissionRow) -> dict[str, Any]:
+        """What a form says to who may read it: to who is asked, without the customer."""
         content = unsealed(row, self._keys)
         if self._reader.may_see(case.store, case.region):
             return content if self._reader.role in notices.SEES_NAMES else notices.without_names(row.form, content)
-        if row.form not in SHOWN_TO_THE_ASKED:
-            return None
         known = facts_of(self._session, self._keys, row.case_id)
         shown = {name: said for name, said in content.items() if name not in HIDDEN_FROM_THE_ASKED}
         return shown | {name: without(shown[name], *known) for name in TOLD_TO_THE_ASKED & shown.keys()}

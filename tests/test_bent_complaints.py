@@ -827,6 +827,80 @@ async def test_e27_an_amended_form_keeps_its_receipt_time_and_its_clocks(office:
         await office.hand_in(case, "amend", by="oa-sh01")
 
 
+async def test_e27_a_case_shows_what_is_so_by_now_and_what_it_was_before(office: Office):
+    """E27 (b), E28: of the customer and the goods field by field; what is undecided or was refused corrects nothing."""
+    case = await office.open(goods={"style_no": "Y-1700", "size": "165"}, severity="ordinary")
+    as_it_came = await shown_to(office, "wang", case)
+    assert (as_it_came["corrected"], as_it_came["timeline"][0]["content"]) == ([], None)
+    for phone in ("13900000002", "13900000003"):
+        await office.hand_in(case, "amend", by="oa-sh01", customer={"phone": phone}, goods={"size": "170"})
+    await office.hand_in(case, "amend", content="羽绒服穿了一次就跑绒", severity="ordinary", demand="换一件")
+    await office.walk(case, until="callback")
+    closing = office.commit(case, "record", finding="充绒工艺不良")
+    late = office.commit(case, "amend", demand="要求退款")
+    async with office.api("wang") as wang:
+        undecided = (await wang.get(f"/api/cases/{case}")).json()
+        await office.relay.deliver(case)
+        shown = (await wang.get(f"/api/cases/{case}")).json()
+    assert [sent["form"] for sent in undecided["pending"]] == ["record", "amend"]
+    assert [office.submission(sent.submission).state for sent in (closing, late)] == ["decided", "refused"]
+    for seen in (undecided, shown):
+        facts = {name: seen["facts"][name] for name in ("content", "demand", "customer", "goods")}
+        assert facts == {
+            "content": "羽绒服穿了一次就跑绒",
+            "demand": "换一件",
+            "customer": {"name": "张小红", "phone": "13900000003"},
+            "goods": {"style_no": "Y-1700", "size": "170"},
+        }
+        assert seen["corrected"] == ["content", "customer.phone", "demand", "goods.size"], "as ordinary as it was"
+    opened, *later = shown["timeline"]
+    assert (opened["kind"], opened["content"]) == ("opened", as_it_came["facts"])
+    assert [
+        entry["content"] for entry in later if entry["submission"] == opened["submission"] and entry["content"]
+    ] == []
+    corrections = [entry["content"] for entry in later if entry["form"] == "amend"]
+    assert [said["customer"]["phone"] for said in corrections if "customer" in said] == ["13900000002", "13900000003"]
+
+
+async def test_e27_what_was_corrected_is_for_those_who_may_read_what_it_was(office: Office):
+    """Who is asked sees the matter as it is by now, and of the customer no more than before; the administrator nothing."""
+    case = await office.open(content="张小红的羽绒服跑绒", demand="换一件")
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次还有吗")
+    await office.hand_in(case, "ask_department", department="store", store="SH02", question="还有没有同款")
+    li = {"name": "李大明", "phone": "13900000002"}
+    said = {"content": "李大明（电话 13900000002）的大衣起球", "goods": {"style_no": "Y-1700"}}
+    await office.hand_in(case, "amend", by="oa-sh01", customer=li, about_employee="chen", **said)
+    for asked in ("shang", "oa-sh02"):
+        shown = await shown_to(office, asked, case)
+        assert shown["facts"]["content"] == "****（电话 ****）的大衣起球"
+        assert shown["corrected"] == ["content", "goods.style_no"]
+        assert shown["timeline"][0]["content"]["content"] == "****的羽绒服跑绒"
+        assert not shown["facts"].keys() & {"customer", "about_employee"}
+        assert not any(word in str(shown) for word in ("张小红", "李大明", "13800000001", "13900000002", "chen"))
+    for whole in ("lin", "wang", "sun", "qian", "oa-sh01"):
+        shown = await shown_to(office, whole, case)
+        assert (shown["facts"]["customer"], shown["facts"]["about_employee"]) == (li, "chen")
+        assert {"about_employee", "customer.name", "customer.phone"} < set(shown["corrected"])
+    nothing = await shown_to(office, "admin", case)
+    assert (nothing["facts"], nothing["corrected"], nothing["timeline"][0]["content"]) == (None, [], None)
+
+
+async def shown_to(office: Office, reader: str, case: str) -> dict[str, Any]:
+    async with office.api(reader) as door:
+        answer = await door.get(f"/api/cases/{case}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def test_e28_what_a_store_supplied_is_a_fact_of_its_case(office: Office):
+    case = await of_a_store(office, customer={})
+    contact = {"name": "李四", "phone": "13900000002"}
+    await office.hand_in(case, "supplement", by="oa-sh01", customer=contact, note="顾客上午不便接听")
+    shown = await shown_to(office, "lin", case)
+    assert (shown["facts"]["customer"], shown["corrected"]) == (contact, ["customer.name", "customer.phone"])
+    assert "note" not in shown["facts"]
+
+
 async def test_e41_a_case_stays_open_until_its_closing_form_and_the_manager_hears_of_a_late_one(office: Office):
     """E41: due 24 hours after the callback."""
     case = await at_callback(office)

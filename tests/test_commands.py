@@ -61,6 +61,19 @@ async def test_a_case_is_shown_with_its_facts_by_its_number(office: Office):
     assert "您的岗位不能查看" in administrator
 
 
+async def test_what_was_corrected_is_marked_and_the_opening_says_what_it_was(office: Office):
+    case = await office.open(form_no="YL-1", customer={"name": "张小红", "phone": "13800000001"})
+    assert "更正" not in (await kefu("show", "YL-1", "--as", "lin")).output
+    await office.hand_in(case, "amend", by="oa-sh01", customer={"phone": "13900000002"}, demand="要求退款")
+    shown = (await kefu("show", "YL-1", "--as", "lin")).output.splitlines()
+    for line in ("  联系电话（更正）: 13900000002", "  顾客诉求（更正）: 要求退款", "  顾客姓名: 张小红"):
+        assert line in shown, shown
+    opened = next(nth for nth, line in enumerate(shown) if line.endswith("  登记  南京东路店"))
+    before = [line for line in shown[opened + 1 : opened + 3] if line.startswith("    ")]
+    assert before == ["    联系电话: 13800000001"], "what it left open it does not say"
+    assert "    联系电话: 13900000002" in shown[opened + 2 :]
+
+
 async def test_who_reads_english_meets_no_full_width_punctuation(office: Office, monkeypatch: pytest.MonkeyPatch):
     """A second proposal, a breach that two heard of, a question: in a case, a list, an inbox and a refusal."""
     for module in (terminal, work):

@@ -108,6 +108,22 @@ async def test_e44_what_a_customer_left_is_gone_and_what_was_done_stays(office: 
     turned.database.close()
 
 
+async def test_e44_what_was_corrected_is_as_hidden_as_what_it_was(office: Office):
+    """E44: the page says which texts were corrected, and neither what they were nor what they are; codes stay."""
+    case = await office.open(customer={"name": NAME, "phone": PHONE}, content=TEXT)
+    other = {"customer": {"phone": "13900000002"}, "content": "另一件毛衣", "severity": "major"}
+    assert (await office.hand_in(case, "amend", **other)).state == "decided"
+    await office.walk(case)
+    await erased(office, f"cases/{case}/erase", **WHY)
+    async with office.api("wang") as wang:
+        shown = (await wang.get(f"/api/cases/{case}")).json()
+    assert shown["facts"]["customer"] == {"name": "§", "phone": "§"}
+    assert (shown["facts"]["content"], shown["facts"]["severity"]) == ("§", "major")
+    assert shown["corrected"] == ["content", "customer.phone", "severity"]
+    assert shown["timeline"][0]["content"]["content"] == "§"
+    assert not any(said in str(shown) for said in (NAME, PHONE, TEXT, "13900000002", "另一件毛衣"))
+
+
 @pytest.mark.sqlite
 async def test_e44_what_was_sealed_is_overwritten_on_the_disk(office: Office):
     case = await closed_case(office)

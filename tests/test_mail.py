@@ -223,6 +223,9 @@ async def test_what_a_customer_adds_by_mail_corrects_nothing(counter: Counter):
     assert second.what == "added"
     async with counter.office.api("wang") as door:
         paper = text_of((await door.get(f"/api/cases/{first.case_id}/record.pdf")).content)
+        shown = (await door.get(f"/api/cases/{first.case_id}")).json()
+    assert ("羽绒服跑绒" in shown["facts"]["content"], "谢谢" in shown["facts"]["content"]) == (True, False)
+    assert shown["corrected"] == []
     matter, course = paper.split("经过", 1)
     assert ("羽绒服跑绒" in matter, "谢谢" in matter, "谢谢，等您消息。" in course) == (True, False, True)
 

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Collection, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from activities import schema
 from models.forms import HIDDEN
-from models.words import choice, knows, label, language_of, say, task_name
+from models.words import aside, choice, knows, label, language_of, say, task_name
 from settings import House, Settings, configure_logs
 from starter import api
 from starter.front import Front
@@ -183,17 +183,21 @@ def span(length: timedelta) -> str:
     return " ".join(parts[:2])
 
 
-def fields_of(owner: str, content: dict[str, Any], house: House) -> Iterator[tuple[str, str]]:
-    """What a form or a case holds, as people call it. `owner` is the form or the process."""
+def fields_of(
+    owner: str, content: dict[str, Any], house: House, corrected: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """What a form or a case holds, as people call it, and which of it was corrected. `owner` is the form or the process."""
     for field, value in content.items():
         if isinstance(value, dict):
-            yield from fields_of(owner, {f"{field}.{name}": inner for name, inner in value.items()}, house)
+            yield from fields_of(owner, {f"{field}.{name}": inner for name, inner in value.items()}, house, corrected)
         elif isinstance(value, list):
             for item in value:
                 parts = item.items() if isinstance(item, dict) else [(field, item)]
                 yield label(owner, field, LANGUAGE), "  ".join(_said(owner, name, part, house) for name, part in parts)
         else:
-            yield label(owner, field, LANGUAGE), _said(owner, field, value, house)
+            called = label(owner, field, LANGUAGE)
+            marked = aside(called, word("corrected"), LANGUAGE) if field in corrected else called
+            yield marked, _said(owner, field, value, house)
 
 
 def _said(owner: str, field: str, value: Any, house: House) -> str:

@@ -25,6 +25,7 @@ from starter.commands.terminal import (
     with_front,
     word,
 )
+from starter.facts import flat
 from starter.front import Front, task_of
 from starter.pages import Page
 from starter.refusals import Invalid, NotFound, field_errors
@@ -117,7 +118,7 @@ def tasks(
 
 @app.command()
 def show(case: Name, by: As, data: Data = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """查看工单 · a case, its tasks and what happened."""
+    """查看工单 · a case as it is by now, its tasks and what happened: where the opening says otherwise, too."""
 
     async def act(front: Front) -> tuple[CaseView, House]:
         return await front.look(front.actor(by), lambda views: views.case(views.find(case))), front.house
@@ -210,7 +211,8 @@ def show_case(view: CaseView, house: House) -> None:
     )
     if view.facts is None:
         say_line(say("refusal", "may_not_read", LANGUAGE))
-    for label, value in fields_of(view.process, in_order(PROCESSES[view.process].case, view.facts), house):
+    facts = in_order(PROCESSES[view.process].case, view.facts)
+    for label, value in fields_of(view.process, facts, house, view.corrected):
         say_line(f"  {label}: {value}")
     table = table_of("task", "owner", "due", "state")
     for task in view.tasks:
@@ -227,6 +229,9 @@ def show_case(view: CaseView, house: House) -> None:
             model = PROCESSES[view.process].submittable.get(form)
             for label, value in fields_of(form, in_order(model, in_words(event.content, view)), house):
                 say_line(f"    {label}: {value}")
+        elif event.kind == "opened":
+            for label, value in fields_of(view.process, before(view, event.content), house):
+                say_line(f"    {label}: {value}")
         shown.add(event.submission)
 
 
@@ -234,6 +239,12 @@ def in_order(model: type[BaseModel] | None, content: dict[str, Any] | None) -> d
     """The contents as the form has its fields; the ledger keeps them by name."""
     fields = list(model.model_fields) if model else []
     return dict(sorted((content or {}).items(), key=lambda item: fields.index(item[0]) if item[0] in fields else 0))
+
+
+def before(view: CaseView, opened: dict[str, Any] | None) -> dict[str, Any]:
+    """What the opening said of the fields that were corrected since."""
+    said = flat(opened or {})
+    return {name: said[name] for name in view.corrected if name in said}
 
 
 def in_words(content: dict[str, Any] | None, view: CaseView) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from models import policy
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, ComplaintIntake, Customer
 from models.complaint.forms import Amend
-from models.people import Person, Role
+from models.people import MAILBOX
 from models.tables import CaseRow, CustomerRow, DeliveryRow, LetterRow, SubmissionRow
 from models.words import say
 from settings import House
@@ -31,8 +31,6 @@ from starter.refusals import Conflict, Invalid
 from starter.reopening import numbered
 from starter.submissions import Submissions
 
-MAILBOX = Person(id="mailbox", name="客诉邮箱 · mailbox", role=Role.SPECIALIST)
-"""Who opens what comes by mail. The specialist's part: a complaint takes nothing from the calendar's role yet."""
 TO_BE_SORTED = "待分拣"
 """The category of a case that nobody has looked at."""
 LONGEST = 7800

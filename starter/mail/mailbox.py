@@ -19,11 +19,12 @@ from imap_tools import BaseMailBox, ImapToolsError, MailBox, MailBoxUnencrypted
 from sqlmodel import Session
 
 from activities.database import once_more
+from models.people import MAILBOX
 from models.tables import MailboxRow
 from settings import House
 from starter.attachments.cabinet import Attachments
 from starter.attachments.uploads import Arrival
-from starter.mail.intake import MAILBOX, Intake, Taken
+from starter.mail.intake import Intake, Taken
 from starter.mail.reading import File, Mail, Unreadable, headers_of, read
 from starter.refusals import Conflict, Invalid, Refused
 

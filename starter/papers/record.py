@@ -1,6 +1,6 @@
 """《顾客投诉意见处理表》 of a case (handbook 3.3 F7; F8 where a store handled it): what stands in which cell."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,6 @@ from models.tables import ERASED
 from models.words import LIST, aside, choice, label, say
 from starter.attachments.cabinet import AttachmentView
 from starter.erasure import told
-from starter.facts import corrects, laid_over
 from starter.papers.cells import Cells, F, Handed, Row
 from starter.papers.course import Course
 from starter.papers.masks import masked
@@ -30,7 +29,7 @@ class Print:
 
 @dataclass
 class Sheet(Cells):
-    """A case's form as it is filled in: its facts as they were corrected. Instants come in the calendar's zone."""
+    """A case's form as it is filled in. Instants come in the calendar's zone."""
 
     mask: bool = False
     print: Print | None = None
@@ -39,7 +38,7 @@ class Sheet(Cells):
     handed: list[Handed[Form]] = field(init=False)
 
     def __post_init__(self) -> None:
-        facts = Complaint.model_validate(laid_over(self.view.facts or {}, _corrections(self.view)))
+        facts = Complaint.model_validate(self.view.facts or {})
         self.facts = facts.model_copy(update={"customer": masked(facts.customer)}) if self.mask else facts
         self.handed = list(_handed(self.view))
 
@@ -462,12 +461,6 @@ def _handed(view: CaseView) -> Iterator[Handed[Form]]:
         for form in forms:
             if form.form == name:
                 yield Handed(entry.task, form, entry.by, entry.at)
-
-
-def _corrections(view: CaseView) -> Iterable[Mapping[str, Any]]:
-    """What was corrected and supplied since, each once, in the order of recording."""
-    sent = (entry for entry in view.timeline if entry.submission and corrects(entry.form, entry.by))
-    return {entry.submission: entry.content or {} for entry in sent}.values()
 
 
 def _round_of(said: Handed[Consent], solutions: list[Handed[Solution]]) -> int:

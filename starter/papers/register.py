@@ -22,7 +22,7 @@ from models.tables import CaseRow, EventRow, SubmissionRow, TaskRow
 from models.tasks import OPENING
 from models.words import Language, choice, knows, label, say
 from starter import access
-from starter.facts import CORRECTING, corrects, laid_over
+from starter.facts import CORRECTING, Said, corrects, laid_over
 from starter.papers.masks import name as masked_name
 from starter.papers.masks import phone as masked_phone
 from starter.papers.workbook import Column, Value, streamed
@@ -242,7 +242,7 @@ class _Lines:
         self.consented: dict[str, datetime] = {}
         self.tasks: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
         self.events: dict[str, Counter[str]] = defaultdict(Counter)
-        corrections: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        corrections: dict[str, list[Said]] = defaultdict(list)
         whole = self._of(session, OF_SUBMISSION, SubmissionRow.case_id, cases, WHOLE)
         for row in sorted(whole, key=lambda row: row.recorded_at):
             if row.form == OPENING:
@@ -250,7 +250,7 @@ class _Lines:
             elif row.state == "decided" and row.form == "record":
                 self.responsible[row.case_id] = unsealed(row, keys).get("responsible")
             elif row.state == "decided" and corrects(row.form, row.by):
-                corrections[row.case_id].append(unsealed(row, keys))
+                corrections[row.case_id].append((row.form, unsealed(row, keys)))
         self.facts |= {case: laid_over(self.facts[case], said) for case, said in corrections.items()}
         self._read_forms(session, cases)
         for task in self._of(session, OF_TASK, TaskRow.case_id, cases):
