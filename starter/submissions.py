@@ -25,6 +25,8 @@ from models.tables import CaseRow, EventRow, NoticeRow, NumberRow, SubmissionRow
 from models.tasks import OPENING, REOPENING, Opened, Past, Process, Refusal, Submission
 from starter import customers, reopening
 from starter.checks import check, may_send, of_somebody_else, unknown_store
+from starter.facts import corrects
+from starter.library.words import shelve_anew
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
 
 LEASE = timedelta(seconds=12)
@@ -412,6 +414,8 @@ class Submissions:
         row.state, row.decided_at = ("refused" if refusal else "decided"), now
         if refusal:
             row.refusal = refusal.model_dump()
+        elif corrects(row.form, row.by):
+            shelve_anew(session, row.case_id)
         notice = left_to_nobody(session, self._people, row, is_refused=bool(refusal))
         if refusal and row.deferred:
             notice = notice or self._refusal_notice(session, row, refusal, now)

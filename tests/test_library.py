@@ -459,6 +459,36 @@ async def test_a_case_counts_as_it_was_corrected(office: Office):
     assert [entry["title"] for entry in similar] == [ENTRY["title"]]
 
 
+async def test_an_entry_is_found_by_what_its_case_was_corrected_to_since(office: Office):
+    """It may be added before the closing form is in: the category and the goods are those that the case has by now; of what is
+    undecided or was refused it is found by nothing."""
+    case = await office.open(category="质量/起球", goods={"style_no": "Y-1700"})
+    await office.walk(case, until="callback")
+    other = await office.open(category="服务", content="到店退货")
+    async with office.api() as lin:
+
+        async def found(q: str) -> int:
+            return len((await lin.get("/api/library", params={"q": q})).json()["items"])
+
+        assert (await lin.post("/api/library", json={"case": case, **ENTRY})).status_code == 201
+        assert (await found("起球"), await found("尺码"), await found("1700")) == (1, 0, 1)
+        sent = office.commit(case, "amend", category="尺码", goods={"style_no": "ZX-771"})
+        assert (await found("起球"), await found("尺码")) == (1, 0), "it is not decided yet"
+        await office.relay.deliver(case)
+        assert office.submission(sent.submission).state == "decided"
+        assert [await found(q) for q in ("起球", "尺码", "1700", "ZX-771")] == [0, 1, 0, 1]
+        assert await found("褪色") == 1, "its own words stay"
+        assert (await lin.get(f"/api/cases/{other}/similar")).json()["items"] == []
+        await office.hand_in(other, "amend", category="尺码")
+        similar = (await lin.get(f"/api/cases/{other}/similar")).json()["items"]
+        assert [entry["case"] for entry in similar] == [case]
+        office.commit(case, "record", finding="尺码不符")
+        late = office.commit(case, "amend", category="质量/起球")
+        await office.relay.deliver(case)
+        assert office.submission(late.submission).state == "refused"
+        assert [await found(q) for q in ("起球", "尺码")] == [0, 1]
+
+
 def test_where_nothing_is_like_it_the_list_says_so(house: House):
     case = opened(house, "NOW")
     assert "收入" in ask(house, "lin", "GET", f"/cases/{case}/similar")[1]["hint"]

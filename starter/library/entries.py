@@ -68,7 +68,7 @@ class Shelving:
 def add(session: Session, now: datetime, keys: KeyRing, by: Person, new: NewEntry) -> int:
     """Add an entry. Forbidden, NotFound, Conflict (too early, or there already), Invalid (something of a customer in it)."""
     _check_role(by)
-    case = session.get(CaseRow, new.case)
+    case = session.get(CaseRow, new.case, with_for_update=True)  # it is not corrected meanwhile
     if case is None:
         raise NotFound("no_such_case", case=new.case)
     if case.state == "open" and not _is_settled(session, case):

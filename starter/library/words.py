@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlmodel import Session, col, delete, insert
+from sqlmodel import Session, col, delete, insert, select
 
 from models.tables import LibraryRow, LibraryWordRow
 from starter.facts import facts_now
@@ -56,6 +56,13 @@ def shelve(session: Session, entry: LibraryRow) -> None:
     weights = weights_of(entry, _codes_of(facts_now(session, entry.case_id, lambda row: row.outline)))
     rows = [{"word": word, "entry": entry.id, "weight": weight} for word, weight in sorted(weights.items())]
     session.execute(insert(LibraryWordRow), rows)
+
+
+def shelve_anew(session: Session, case: str) -> None:
+    """The same, where a case was corrected: it is found by the codes that the case has by now."""
+    standing = select(LibraryRow).where(LibraryRow.case_id == case, col(LibraryRow.removed_at).is_(None))
+    for entry in session.exec(standing.with_for_update()).all():
+        shelve(session, entry)
 
 
 def _codes_of(facts: Mapping[str, Any]) -> list[str]:
