@@ -1,5 +1,5 @@
 """One notice for what comes in numbers, and the others lie behind it: several of one owner that are late together, where their
-promise says so; and many tasks that one act gives to somebody."""
+promise says so; and many tasks that one act, or one form, gives to somebody."""
 
 from datetime import timedelta
 

@@ -309,7 +309,9 @@ class Ledger:
         self._arm(session, case, owed, owed.task, 0, owed.rungs)
 
     def _take_from(self, session: Session, case: CaseRow, noted: Noted, person: str) -> None:
-        """Whom the case turns out to be about owes nothing in it: what he had is for who would have had it from the first."""
+        """Whom the case turns out to be about owes nothing in it: what he had is for who would have had it from the first. Each
+        hears of it once."""
+        taken: dict[str, list[TaskRow]] = {}
         his = select(TaskRow).where(TaskRow.case_id == case.id, TaskRow.owner == person, TaskRow.state == "open")
         for task in session.exec(his.order_by(col(TaskRow.due_at), col(TaskRow.key))).all():
             named_so = select(EventRow).where(EventRow.case_id == case.id, EventRow.key == f"owed/{task.key}")
@@ -322,10 +324,14 @@ class Ledger:
                 task=task.key, person=task.owner, **noted.model_dump(include=set(Entry.model_fields))
             )
             session.add(self._event(case, moved, f"{moved.key}/{task.key}"))
-            told = {"by": noted.by, "due_at": task.due_at.isoformat()}
-            self._notify(session, case, noted, task.owner, "assigned", task.key, told)
-            if person != noted.by:
-                self._notify(session, case, noted, person, "given_away", task.key, {"person": task.owner})
+            taken.setdefault(task.owner, []).append(task)
+        for owner, tasks in taken.items():
+            given = [(task, {"by": noted.by, "due_at": task.due_at.isoformat()}) for task in tasks]
+            self._notify_of_all(session, case, noted, owner, "assigned", given, {"person": person})
+        if person != noted.by:
+            gone = [(task, {"person": owner}) for owner, tasks in taken.items() for task in tasks]
+            whose = {owner: len(tasks) for owner, tasks in taken.items()}
+            self._notify_of_all(session, case, noted, person, "given_away", gone, {"whose": whose})
 
     def _arm(
         self, session: Session, case: CaseRow, cause: Entry, task: str, generation: int, rungs: list[Armed]
@@ -384,22 +390,45 @@ class Ledger:
         task: str | None,
         data: dict[str, Any],
         key: str | None = None,
-    ) -> None:
+    ) -> NoticeRow:
         """A notice that goes out once its submission is decided; not where one of the whole act has told of it."""
         if first := lies_behind(session, person, what, cause.submission):
             data = {**data, "within": first}
-        session.add(
-            NoticeRow(
-                person=person,
-                key=key or f"{what}/{task or '-'}/{cause.submission}",
-                what=what,
-                case_id=case.id,
-                task=task,
-                submission=cause.submission,
-                created_at=cause.at,
-                data=data,
-            )
+        notice = NoticeRow(
+            person=person,
+            key=key or f"{what}/{task or '-'}/{cause.submission}",
+            what=what,
+            case_id=case.id,
+            task=task,
+            submission=cause.submission,
+            created_at=cause.at,
+            data=data,
         )
+        session.add(notice)
+        return notice
+
+    def _notify_of_all(
+        self,
+        session: Session,
+        case: CaseRow,
+        cause: Entry,
+        person: str,
+        what: str,
+        told: list[tuple[TaskRow, dict[str, Any]]],
+        of_all: dict[str, Any],
+    ) -> None:
+        """What becomes of several tasks of a case: one notice, behind which those of each lie. Who answers by a link gets each by
+        itself: each has a link of its own."""
+        hears, within = self._people.person(person), {}
+        needs_links = what == "assigned" and hears and hears.role in (Role.CONTACT, Role.STORE)
+        if len(told) > 1 and not needs_links:
+            first_due = min(task.due_at for task, _ in told)
+            data = {**of_all, "count": len(told), "due_at": first_due.isoformat()}
+            first = self._notify(session, case, cause, person, f"{what}_in_case", None, data)
+            session.flush()
+            within = {"within": first.id}
+        for task, said in told:
+            self._notify(session, case, cause, person, what, task.key, {**said, **within})
 
     def _send(self, session: Session, case: CaseRow, sent: Sent) -> None:
         """A pending submission of the other case, recorded now or just after its last one; the relay delivers it. Where that one

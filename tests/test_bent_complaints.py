@@ -446,6 +446,62 @@ async def test_e34_whom_it_turns_out_to_be_about_has_it_no_more(office: Office):
     assert office.tasks(case)["consent"].owner == from_the_first
 
 
+async def test_e34_who_gets_or_loses_several_tasks_of_a_case_by_it_hears_once(office: Office):
+    """E34: of two and more by one notice, as when an absence hands them over; of one as ever."""
+    case = await office.open(form_no="YL-1")
+    due = office.tasks(case)["reply"].due_at.astimezone(office.house.calendar)
+    await office.hand_in(case, "amend", by="oa-sh01", about_employee="lin")
+    owner = office.tasks(case)["reply"].owner
+    assert await inbox(office, owner) == [
+        f"工单 YL-1：原由林晓经办的 3 项待办已转派给您，时限照旧，最早 {due:%Y-%m-%d %H:%M} 到期。"
+    ]
+    gone = f"工单 YL-1：您的 3 项待办已转派他人（{office.house.people.name(owner)} 3 项），不再由您经办。"
+    assert (await inbox(office, "lin"))[0] == gone
+    assert len(await inbox(office, "lin")) == 2, "and that the case was hers"
+
+
+async def test_e34_of_a_single_task_he_hears_as_ever(office: Office):
+    """E34: also who is given one of several; whoever loses them has one notice."""
+    case, other = await office.open(form_no="YL-1"), await office.open(form_no="YL-2")
+    for one in (case, other):
+        await office.hand_in(one, "ask_manager", question="可以加送一张券吗")
+    await office.hand_in(case, "reassign", by="wang", task="reply", person="wang", reason="我来答复")
+    for one in (case, other):
+        await office.hand_in(one, "amend", about_employee="wang")
+    assert await inbox(office, "sun") == [
+        f"工单 {number}：经理批示已转派给您，时限照旧。" for number in ("YL-2", "YL-1")
+    ]
+    assert (await inbox(office, "lin"))[0] == "工单 YL-1：回复已转派给您，时限照旧。"
+    assert (await inbox(office, "wang"))[:2] == [
+        "工单 YL-2：经理批示已转派给孙总监，不再由您经办。",
+        "工单 YL-1：您的 2 项待办已转派他人（林晓 1 项、孙总监 1 项），不再由您经办。",
+    ]
+
+
+async def test_e34_who_answers_by_a_link_keeps_the_link_of_each_question(office: Office):
+    """E34: a colleague of the department gets both questions, and answers each without an account."""
+    office.organise(chen={"role": "contact", "department": "merchandise", "regions": ()})
+    case = await office.open(store=None, by="lin")
+    for question in ("同批次有没有别的投诉", "别的颜色呢"):
+        await office.hand_in(case, "ask_department", department="merchandise", question=question)
+    before, after = office.tasks(case)["assist"].owner, {"chen": "shang", "shang": "chen"}
+    assert office.tasks(case)["assist-2"].owner == before
+    await office.hand_in(case, "amend", about_employee=before)
+    async with office.api(after[before]) as door:
+        notices = (await door.get("/api/notices")).json()["items"]
+    assert [(notice["what"], notice["task"]) for notice in notices] == [
+        ("assigned", "assist-2"),
+        ("assigned", "assist"),
+    ]
+    assert len({notice["answer"] for notice in notices} - {None}) == 2
+    assert "您的 2 项待办已转派他人" in (await inbox(office, before))[0]
+
+
+async def inbox(office: Office, person: str) -> list[str]:
+    async with office.api(person) as door:
+        return [notice["text"] for notice in (await door.get("/api/notices")).json()["items"]]
+
+
 async def test_e34_what_the_manager_owes_in_a_case_about_him_is_the_directors(office: Office):
     case = await office.open()
     await office.hand_in(case, "ask_manager", question="可以加送一张券吗")
