@@ -25,6 +25,7 @@ from models.complaint import COMPLAINT
 from models.complaint.forms import Assist
 from models.people import Person
 from models.tables import CaseRow, TaskRow
+from models.tasks import REOPENING
 from models.words import Language, choice, label, language_of, say
 from starter.access import asked
 from starter.front import Front
@@ -127,7 +128,7 @@ class Page:
         parts = [
             f"<p>{say('letter', 'line', self._language, label=escape(question.person.name), value=intro)}</p>",
             f'<div class="question">{escape(question.text)}</div>',
-            f"<dl>{''.join(self._facts(question.view.facts or {}))}</dl>",
+            f"<dl>{''.join([*self._facts(question.view.facts or {}), *self._returns(question.view)])}</dl>",
             f'<div class="wrong" role="alert">{escape(wrong)}</div>' if wrong else "",
             '<form method="post" accept-charset="utf-8">',
             f'<input type="hidden" name="key" value="{escape(key or secrets.token_hex(12))}">',
@@ -151,6 +152,11 @@ class Page:
                 )
                 lines.append(f"<dt>{escape(label(COMPLAINT.name, field, self._language))}</dt><dd>{escape(said)}</dd>")
         return lines
+
+    def _returns(self, view: CaseView) -> list[str]:
+        """With what the customer came back, the texts as who is asked may read them."""
+        said = [str(entry.content.get("content", "")) for entry in view.returns if entry.content]
+        return [f"<dt>{escape(say('form', REOPENING, self._language))}</dt><dd>{escape(text)}</dd>" for text in said]
 
     def _store(self, code: str) -> str:
         store = self._front.house.people.store(code)

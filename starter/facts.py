@@ -6,14 +6,19 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from models.complaint.facts import Complaint
-from models.complaint.forms import Amend, Supplement
+from models.complaint.forms import Amend, BackAgain, Supplement
 from models.forms import HIDDEN
 from models.people import MAILBOX
 from models.tables import SubmissionRow
 from models.tasks import OPENING
 
 ALL = frozenset(Complaint.model_fields)
-CORRECTING = {Amend.form: ALL, Supplement.form: ALL}
+MATTER = frozenset({"content", "demand"})
+CORRECTING = {
+    Amend.form: ALL,
+    Supplement.form: ALL,
+    BackAgain.form: frozenset(Amend.model_fields) - MATTER,  # with which the customer came back stands beside the first
+}
 """The forms that say what is so, and of which facts each says it."""
 
 Said = tuple[str, Mapping[str, Any]]

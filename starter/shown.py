@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from models.people import Role
+from models.tasks import REOPENING
 
 
 class RungView(BaseModel):
@@ -133,6 +134,12 @@ class CaseView(CaseSummary):
     survey: list[QuestionView]
     """The questions of the policy that the case was opened under, where its process has any."""
     pending: list[SubmissionView]
+
+    @property
+    def returns(self) -> list[TimelineEntry]:
+        """Each time its customer came back with what was closed, and what he said."""
+        came = (entry for entry in self.timeline if entry.form == REOPENING and entry.content is not None)
+        return list({entry.submission: entry for entry in came}.values())
 
 
 class NoticeView(BaseModel):

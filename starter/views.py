@@ -15,7 +15,7 @@ from models.forms import FieldError
 from models.organisation import Directory, Who
 from models.people import Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, NumberRow, SubmissionRow, TaskRow
-from models.tasks import OPENING
+from models.tasks import OPENING, REOPENING
 from models.words import Language
 from starter import access
 from starter.facts import corrected, corrections, laid_over
@@ -39,7 +39,7 @@ from starter.shown import (
 from starter.visits import notices
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
-SHOWN_TO_THE_ASKED = (OPENING, "ask_department", "assist")
+SHOWN_TO_THE_ASKED = (OPENING, REOPENING, "ask_department", "assist")
 TOLD_TO_THE_ASKED = frozenset({"content", "demand", "question", "answer"})
 """Texts in which somebody may have written what is the customer's."""
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)

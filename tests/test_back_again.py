@@ -8,6 +8,7 @@ from models.tables import ArchiveRow, DeadlineRow, EventRow, NoticeRow, Submissi
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound
 from starter.watching.doctor import examine
 from tests.office import DAY, HOUR, Office, eventually
+from tests.test_papers import text_of
 
 AGAIN: dict[str, Any] = {"content": "新换的又跑绒", "channel": "phone"}
 
@@ -315,3 +316,69 @@ async def test_the_answer_is_lost_and_the_run_too_yet_the_case_is_open_again_onc
     assert office.heard(case, "wang") == ["back_again/None"]
     assert [event.kind for event in office.events(case)].count("reopened") == 1
     assert await wrong_with(office, case) == []
+
+
+# What is shown
+
+
+async def test_the_paper_shows_with_what_he_came_back_and_every_closing_form_as_it_was_signed(office: Office):
+    case = await closed(office)
+    await office.pass_time(3 * DAY)
+    came = office.now() - HOUR
+    await office.hand_in(
+        case,
+        "back_again",
+        **AGAIN,
+        received_at=came.isoformat(),
+        received_by="chen",
+        form_no="OA-新-7",
+        customer={"phone": "13900000002"},
+    )
+    async with office.api("wang") as door:
+        seen = (await door.get(f"/api/cases/{case}")).json()
+        paper = text_of((await door.get(f"/api/cases/{case}/record.pdf")).content)
+    assert (seen["facts"]["content"], seen["facts"]["customer"]["phone"]) == ("羽绒服穿了两次就跑绒", "13900000002")
+    assert seen["corrected"] == ["customer.phone"], "the matter it came back with stands beside the first"
+    matter = paper.partition("事由")[2].partition("回复")[0]
+    for said in ("羽绒服穿了两次就跑绒", "新换的又跑绒", "再次投诉", "OA-新-7", "电话"):
+        assert said in matter, said
+    assert "第2次处理" in paper
+    await walk_again(office, case)
+    async with office.api("wang") as door:
+        paper = text_of((await door.get(f"/api/cases/{case}/record.pdf")).content)
+    verdict = paper.partition("调查结论")[2]
+    assert ("充绒工艺不良" in verdict, "同批次" in verdict) == (True, True)
+
+
+async def test_who_is_asked_reads_with_what_he_came_back_and_nothing_of_him(office: Office):
+    case = await closed(office)
+    await office.pass_time(DAY)
+    await office.hand_in(case, "back_again", content="张小红说又跑绒，请打 13800000001", channel="phone")
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次还有吗")
+    async with office.api("shang") as door:
+        seen = (await door.get(f"/api/cases/{case}")).json()
+        [told] = [notice for notice in (await door.get("/api/notices")).json()["items"] if notice["answer"]]
+        page = await door.get(told["answer"])
+    [content] = [entry["content"] for entry in seen["timeline"] if entry["kind"] == "reopened"]
+    assert content["content"] == "****说又跑绒，请打 ****"
+    assert "****说又跑绒" in page.text
+    assert not any(name in page.text + str(seen) for name in ("张小红", "13800000001"))
+
+
+async def test_e44_what_was_erased_is_not_opened_again_and_what_is_opened_again_not_erased(office: Office):
+    case = await closed(office)
+    await office.pass_time(DAY)
+    await office.worker_leaves()
+    office.commit(case, "back_again", **AGAIN)
+    async with office.api("wang") as wang:
+        refused = await wang.post(f"/api/cases/{case}/erase", json={"because": "customer_request"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "erase_open")
+        await office.worker_comes()
+        await office.relay.deliver(case)
+        await walk_again(office, case)
+        erased = await wang.post(f"/api/cases/{case}/erase", json={"because": "customer_request"})
+        assert erased.status_code == 200, erased.text
+    with pytest.raises(Conflict) as gone:
+        await office.hand_in(case, "back_again", **AGAIN)
+    assert gone.value.code == "closed_for_good"
+    assert await office.open(earlier=office.case(case).number) != case

@@ -14,7 +14,10 @@ from models.words import SEPARATOR, Language, choice, label, say
 from starter.papers.masks import masked
 from starter.shown import TimelineEntry
 
-ELSEWHERE = ("open", "reply", "solution", "consent", "execution", "callback", "record", "solve", "extend", "reassign")
+ELSEWHERE = (
+    *("open", "back_again", "reply", "solution", "consent", "execution", "callback", "record", "solve"),
+    *("extend", "reassign"),
+)
 """What has a part of the form to itself."""
 
 Line = tuple[datetime, str, str, str]

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, StoreHandling
-from models.complaint.forms import Callback, Consent, Execution, Opinion, Record, Reply, Solution
+from models.complaint.forms import BackAgain, Callback, Consent, Execution, Opinion, Record, Reply, Solution
 from models.forms import Bundle, Form
 from models.tables import ERASED
 from models.words import LIST, aside, choice, label, say
@@ -184,6 +184,24 @@ class Sheet(Cells):
         return [
             self._passage(label("complaint", "content", self.language), self.facts.content, 12),
             *self._texts("complaint", self.facts, "demand", blank=True),
+            *(row for entry in self.view.returns for row in self._return(entry)),
+        ]
+
+    def _return(self, entry: TimelineEntry) -> list[Row]:
+        """With what the customer came back."""
+        said = BackAgain.model_validate(entry.content)
+        came_at = said.received_at.astimezone(self.zone) if said.received_at else entry.at
+        named = self._say("came_back", at=self._at(came_at))
+        over = self._choice("channel", said.channel) if said.channel else ""
+        handling = said.store_handling or StoreHandling()
+        return [
+            self._pairs(
+                (named, over, 1.25),
+                self._cell("form_no", said.form_no or ""),
+                self._cell("received_by", self._name(said.received_by or entry.by)),
+            ),
+            *self._texts("complaint", said, "content", "demand"),
+            *self._texts("complaint", handling, "reply", "solution", within="store_handling."),
         ]
 
     def _handling(self) -> list[Row]:
@@ -333,16 +351,25 @@ class Sheet(Cells):
         return [self._list(("kind", "name", "added_by", "added_at"), (1, 5, 1.8, 2.2), lines)] if lines else []
 
     def _verdict(self) -> list[Row]:
-        record = self._last(Record)
-        closed = self._at(self.view.closed_at) if self.view.closed_at else ""
-        return [
-            *self._texts("record", record.form if record else None, "finding", "responsible", "lesson", blank=True),
-            self._pairs(
-                (self._say("filled_by"), self._name(record.by) if record else "", 1),
-                self._cell("closed_at", closed, 1.2),
-                (self._say("case_id"), self.view.case, 1.2),
-            ),
-        ]
+        """What each closing form says: the one before a customer came back stays as it was signed."""
+        records: list[Handed[Record] | None] = [*self._all(Record)]
+        owed = any(task.form == Record.form and task.state == "open" for task in self.view.tasks)
+        rows: list[Row] = []
+        for record in [*records, *([None] if owed or not records else [])]:
+            closed = self._closed_with(record) if record else self.view.closed_at
+            rows += [
+                *self._texts("record", record.form if record else None, "finding", "responsible", "lesson", blank=True),
+                self._pairs(
+                    (self._say("filled_by"), self._name(record.by) if record else "", 1),
+                    self._cell("closed_at", self._at(closed) if closed else "", 1.2),
+                    (self._say("case_id"), self.view.case, 1.2),
+                ),
+            ]
+        return rows
+
+    def _closed_with(self, record: Handed[Record]) -> datetime | None:
+        closings = (entry.at for entry in self.view.timeline if entry.kind == "archived" and entry.at >= record.at)
+        return next(closings, None)
 
     def _deadlines(self) -> list[Row]:
         shown = (task for task in self.view.tasks if task.state != "withdrawn" and not task.by_itself)
