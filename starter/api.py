@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.forms import LEDGER, Code, FieldError, Form, Instant
 from models.people import Person
-from models.tasks import Process
+from models.tasks import OPENING, REOPENING, Process
 from models.words import Language, language_of, say
 from settings import LOOPBACK
 from starter import answering, customers, erasure, reference
@@ -157,7 +157,8 @@ def _add_opening(router: APIRouter, front: Front, process: Process, who: Any) ->
     async def open_case(facts: facts_model, by: who, response: Response, key: Key = None) -> Any:  # type: ignore[valid-type]
         receipt = await front.open(process, facts, by, key)
         response.headers["Location"] = f"/api/cases/{receipt.case}"
-        return await _answer(front, by, receipt, response, 201 if receipt.first else 200)
+        is_new = receipt.first and receipt.form in (OPENING, REOPENING)
+        return await _answer(front, by, receipt, response, 201 if is_new else 200)
 
 
 def _add_form(router: APIRouter, front: Front, process: Process, form: type[Form], who: Any) -> None:

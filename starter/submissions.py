@@ -15,9 +15,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 from activities.database import Database, once_more
 from activities.duplicates import left_to_nobody
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import as_submission, locked
+from activities.ledger import as_submission, locked, unsealed
 from models import policy
-from models.complaint.forms import BackAgain
+from models.complaint.forms import Amend, BackAgain
 from models.forms import LEDGER, Case, Form, Private
 from models.organisation import Wanted, Who
 from models.people import Person, Role
@@ -28,10 +28,13 @@ from starter.checks import check, may_send, of_somebody_else, unknown_store
 from starter.facts import corrects
 from starter.library.words import shelve_anew
 from starter.refusals import Conflict, FieldError, Forbidden, Invalid, NotFound
+from starter.resent import amendment, sends_again
 
 LEASE = timedelta(seconds=12)
 """How long one deliverer has a case to himself: longer than he waits for an answer; a killed one holds it up no longer."""
 LONGEST_WAIT = timedelta(seconds=8)
+MADE_OF_OPENINGS = (REOPENING, Amend.form)
+"""What may come as an opening: the customer is back, or the form is sent again, corrected."""
 
 log = structlog.get_logger()
 
@@ -55,6 +58,7 @@ class Receipt:
     refusal: Refusal | None
     first: bool
     """Whether this call committed it; false for a repetition."""
+    form: str = OPENING
     delivery: Delivery | None = None
     """What the one who committed it may send now, the case's lease being his; None when somebody else delivers."""
 
@@ -128,11 +132,14 @@ class Submissions:
             raise Forbidden("past_about_yourself")
         body = _canonical(facts)
         if key and (row := session.get(SubmissionRow, key)):
-            return self._repeated(row, self._said(session, row, facts, past, by), "key_reused", key=key)
+            same = self._is_of(session, row, facts, past, by)
+            return self._repeated(row, body if same else b"", "key_reused", key=key)
         if known := session.exec(reopening.numbered(process.name, facts.number)).first():
             row = self._opening_of(session, known, facts.number)
-            said = self._said(session, row, facts, past, by)
-            return self._repeated(row, said, "number_taken", number=facts.number)
+            if not self._keys.matches(row.digest, body) and sends_again(known, row, facts, by):
+                return self._amended(session, process, known, row, facts, body, by, key, holder)
+            same = self._is_of(session, row, facts, past, by)
+            return self._repeated(row, body if same else b"", "number_taken", number=facts.number)
         now = self._clock()
         intake = policy.intake(process, self._policy)
         errors = past.objections(facts, intake, now) if past else facts.objections(intake, now)
@@ -148,7 +155,7 @@ class Submissions:
             raise Invalid(errors)
         goes_on = earlier and not past and by.may_see(earlier.store, earlier.region)
         if goes_on and earlier and (back := reopening.continued(session, earlier, facts, intake, now)):
-            return self.add_in(session, process, earlier.id, back, by, key=key, holder=holder, by_rule=True)
+            return self.add_in(session, process, earlier.id, back, by, None, key, holder, by_rule=True, made_of=body)
         opened_at = past.began_at(facts) if past else now
         cycle = _cycle(earlier, getattr(intake, "back_again", None), opened_at)
         store = facts.store_code or by.store
@@ -204,9 +211,10 @@ class Submissions:
         key: str | None = None,
         holder: str | None = None,
         by_rule: bool = False,
+        made_of: bytes | None = None,
     ) -> Receipt:
         """`hand_in`, as part of a writing transaction. `by_rule` where it follows from something else, and is nobody's word on
-        the case: a task that goes to who stands in."""
+        the case: a task that goes to who stands in. `made_of` is what was sent, where the form was made of something else."""
         case = session.exec(select(CaseRow).where(CaseRow.id == case_id).with_for_update()).first()
         if not may_send(self._people, case, form, by):
             raise Forbidden("may_not_hand_in", role=by.role, form=form.form)
@@ -226,7 +234,7 @@ class Submissions:
         taken = room.handed_in(session, case, form, by, now) if room else form
         recorded_at = max(now, case.last_instant + timedelta.resolution)
         kept = _canonical(form.filed())
-        row = self._add(session, case, form.form, taken, body, by, key, task, recorded_at, now, kept)
+        row = self._add(session, case, form.form, taken, made_of or body, by, key, task, recorded_at, now, kept)
         customers.note(session, self._keys, case.id, json.loads(body))
         if isinstance(form, BackAgain):
             reopening.keep_number(session, case, form, row.id)
@@ -288,15 +296,36 @@ class Submissions:
             )
         )
 
-    def _said(self, session: Session, row: SubmissionRow, facts: Case, past: Past | None, by: Person) -> bytes:
-        """What a submission said if it was this opening, with this past, and this person may hear so: a store not of another's."""
+    def _is_of(self, session: Session, row: SubmissionRow, facts: Case, past: Past | None, by: Person) -> bool:
+        """Whether a submission may be of these facts with this past: their opening, or made of it; and whether this person may
+        hear so: a store not of another's."""
         case = session.get_one(CaseRow, row.case_id)
         theirs = by.role is not Role.STORE or case.store == by.store
-        back = reopening.back_with(facts) if theirs and past is None else None
-        if back and row.form == REOPENING:
-            return _canonical(back)
-        same = theirs and row.form == OPENING and self._has_past(session, case, facts, past)
-        return _canonical(facts) if same else b""
+        if row.form in MADE_OF_OPENINGS:
+            return theirs and past is None
+        return theirs and row.form == OPENING and self._has_past(session, case, facts, past)
+
+    def _amended(
+        self,
+        session: Session,
+        process: Process,
+        case: CaseRow,
+        opening: SubmissionRow,
+        facts: Case,
+        body: bytes,
+        by: Person,
+        key: str | None,
+        holder: str | None,
+    ) -> Receipt:
+        """Its sender has sent a form again, corrected; the same correction again is the one that is there."""
+        of_his = select(SubmissionRow).where(SubmissionRow.case_id == case.id, SubmissionRow.by == by.id)
+        amended = of_his.where(SubmissionRow.form == Amend.form, SubmissionRow.state != "refused")
+        rows = list(session.exec(amended.order_by(col(SubmissionRow.recorded_at))))
+        if known := next((row for row in rows if self._keys.matches(row.digest, body)), None):
+            return _receipt(known)
+        sent = [(row.form, unsealed(row, self._keys)) for row in (opening, *rows)]
+        form = amendment(case.number, sent, facts)
+        return self.add_in(session, process, case.id, form, by, None, key, holder, made_of=body)
 
     def _earlier(self, session: Session, process: Process, facts: Case) -> CaseRow | None:
         """The case that this one continues."""
@@ -488,7 +517,7 @@ def _canonical(content: Private) -> bytes:
 
 def _receipt(row: SubmissionRow, first: bool = False, delivery: Delivery | None = None) -> Receipt:
     refusal = Refusal.model_validate(row.refusal) if row.refusal and row.state == "refused" else None
-    return Receipt(row.id, row.case_id, row.state, refusal, first, delivery)
+    return Receipt(row.id, row.case_id, row.state, refusal, first, row.form, delivery)
 
 
 def _submissions(case: CaseRow) -> SelectOfScalar[SubmissionRow]:

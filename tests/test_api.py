@@ -108,12 +108,17 @@ async def test_the_same_form_after_the_engine_has_forgotten_the_case_is_still_th
     assert (late.status_code, late.json()["code"]) == (409, "case_closed")
 
 
-async def test_other_facts_under_the_same_number_are_a_conflict(office: Office):
+@pytest.mark.parametrize("by", ["oa-sh01", "lin"])
+async def test_another_matter_under_the_same_number_is_a_conflict(office: Office, by: str):
+    """Of another receipt, or typed by a person: only what a store's system sends again is a correction (5.2 E27)."""
     form = office.complaint()
-    async with office.api("oa-sh01") as store:
-        await store.post("/api/cases/complaint", json=form)
-        other = await store.post("/api/cases/complaint", json=form | {"content": "另一件事"})
-    assert (other.status_code, other.json()["code"]) == (409, "number_taken")
+    other = form | {"content": "另一件事"}
+    if by == "oa-sh01":
+        other["received_at"] = (office.now() - HOUR).isoformat()
+    async with office.api(by) as sender:
+        await sender.post("/api/cases/complaint", json=form)
+        answer = await sender.post("/api/cases/complaint", json=other)
+    assert (answer.status_code, answer.json()["code"]) == (409, "number_taken")
 
 
 async def test_a_repeated_key_gets_the_old_answer_and_with_another_body_a_conflict(office: Office):

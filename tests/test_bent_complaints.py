@@ -872,6 +872,51 @@ async def test_e27_where_the_other_one_goes_on_the_manager_hears_nothing(office:
     assert await wrong_with(office, first, second) == [], "it had nothing that is due sooner, and left no trace"
 
 
+async def test_e27_a_form_that_a_stores_system_sends_again_corrected_amends_its_case(office: Office):
+    """E27 (b): no second case, no conflict; each correction once, however often and late it comes again."""
+    form = office.complaint(goods={"style_no": "Y-1700"}, customer={"name": "张小红", "phone": "13800000001"})
+    better = form | {"content": "跑绒，已拍照", "goods": {"style_no": "Y-1700", "size": "170"}, "severity": "major"}
+    best = better | {"customer": {"name": "张小红", "phone": "13900000002"}}
+    async with office.api("oa-sh01") as store:
+        first = await store.post("/api/cases/complaint", json=form)
+        case = first.json()["case"]
+        due = {key: task.due_at for key, task in office.tasks(case).items()}
+        answers = [await store.post("/api/cases/complaint", json=sent) for sent in (better, best, better, form, best)]
+        shown = (await store.get(f"/api/cases/{case}")).json()
+    assert (first.status_code, {answer.status_code for answer in answers}) == (201, {200})
+    assert {answer.json()["case"] for answer in answers} == {case}
+    ids = [answer.json()["submission"] for answer in answers]
+    assert (ids[2], ids[3], ids[4]) == (ids[0], first.json()["submission"], ids[1])
+    amended = [row.form for row in office.rows(SubmissionRow, case, SubmissionRow.recorded_at)]
+    assert amended == ["open", "amend", "amend"]
+    assert (shown["facts"]["content"], shown["facts"]["customer"]["phone"]) == ("跑绒，已拍照", "13900000002")
+    assert shown["corrected"] == ["content", "customer.phone", "goods.size", "severity"]
+    assert {key: task.due_at for key, task in office.tasks(case).items()} == due, (
+        "the receipt stays, and so do the clocks"
+    )
+    assert office.heard(case, "wang") == ["major/None"]
+
+
+async def test_e27_what_cannot_be_amended_is_named_and_nothing_of_it_is_kept(office: Office):
+    form = office.complaint(demand="换货")
+    async with office.api("oa-sh01") as store:
+        case = (await store.post("/api/cases/complaint", json=form)).json()["case"]
+        for other, fields in (
+            ({**form, "channel": "phone", "content": "更正"}, ["channel"]),
+            ({**form, "customer": {"name": "张小红"}}, ["customer.phone"]),
+        ):
+            answer = await store.post("/api/cases/complaint", json=other)
+            assert (answer.status_code, answer.json()["code"]) == (409, "not_amendable")
+            assert all(field in answer.json()["detail"] for field in fields)
+        key = {"Idempotency-Key": "again-1"}
+        once = await store.post("/api/cases/complaint", json=form | {"demand": "退货"}, headers=key)
+        twice = await store.post("/api/cases/complaint", json=form | {"demand": "退货"}, headers=key)
+        other = await store.post("/api/cases/complaint", json=form | {"demand": "赔偿"}, headers=key)
+    assert (once.status_code, once.json()["submission"]) == (twice.status_code, twice.json()["submission"])
+    assert (once.json()["submission"], other.status_code, other.json()["code"]) == ("again-1", 409, "key_reused")
+    assert [row.form for row in office.rows(SubmissionRow, case, SubmissionRow.recorded_at)] == ["open", "amend"]
+
+
 async def test_e27_an_amended_form_keeps_its_receipt_time_and_its_clocks(office: Office):
     """E27 (b): an amendment, not a new case."""
     case = await office.open()
