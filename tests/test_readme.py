@@ -135,7 +135,7 @@ async def test_the_promises_are_those_of_the_policy_and_run_from_where_the_case_
 
 # The process as it is shown
 
-RUN = "\n".join(dedent(inspect.getsource(part)) for part in (ComplaintWorkflow.run, ComplaintWorkflow.handled))
+RUN = "\n\n".join(dedent(inspect.getsource(part)) for part in (ComplaintWorkflow.run, ComplaintWorkflow.handled))
 
 
 def test_the_run_that_is_shown_is_the_one_that_runs():
