@@ -569,7 +569,7 @@ async def test_a_later_answer_names_who_allowed_it(office: Office):
 
 
 async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(office: Office):
-    """Reclassified, an authority, a department, another word of the manager's, a second handling: all are there."""
+    """Back again, reclassified, an authority, a department, another word of the manager's, a third handling: all are there."""
     customer = FACTS["customer"] | {"company": "上海某某贸易有限公司", "preferred_time": "工作日19点以后"}
     earlier = await office.open(form_no="OA-0000")
     await office.walk(earlier)
@@ -625,7 +625,7 @@ async def test_what_bent_a_complaint_is_in_its_course_and_each_handling_whole(of
         *("腋下起球.jpg顾客的照片", "JPG", "回访人（即方案提出人）"),
     ):
         assert squeezed(held) in said, held
-    assert said.count("✓是") == 2, "what the customer agreed to the second time is there too"
+    assert said.count("✓是") == 3, "what the customer agreed to is there, each time"
     [row] = office.rows(ArchiveRow, case)
     kept = json.loads(office.house.keys.open(row.sealed, COLUMN, f"archive/{case}"))["attachments"]
     assert [(file["kind"], file["name"], file["caption"], file["by"]) for file in kept] == [
