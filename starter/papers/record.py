@@ -191,12 +191,11 @@ class Sheet(Cells):
         """With what the customer came back."""
         said = BackAgain.model_validate(entry.content)
         came_at = said.received_at.astimezone(self.zone) if said.received_at else entry.at
-        named = self._say("came_back", at=self._at(came_at))
         over = self._choice("channel", said.channel) if said.channel else ""
         handling = said.store_handling or StoreHandling()
         return [
             self._pairs(
-                (named, over, 1.25),
+                (say("form", BackAgain.form, self.language), f"{self._at(came_at)} {over}".strip(), 1.25),
                 self._cell("form_no", said.form_no or ""),
                 self._cell("received_by", self._name(said.received_by or entry.by)),
             ),
