@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -544,6 +545,49 @@ async def test_who_gets_or_loses_many_tasks_in_one_act_hears_once_how_many_and_w
             mailed = "\n".join(mail.get_content() for mail in mails.boxes[f"{who}@hq.example"])
             assert mailed.count("转派") == len(sentences), mailed
             assert all(text in mailed for text in sentences)
+
+
+@pytest.mark.parametrize(
+    ("department", "away", "deputy"), [("merchandise", "shang", "pin"), ("store", "oa-sh02", "oa-gz01")]
+)
+async def test_who_answers_by_a_link_has_the_link_of_each_question_that_is_handed_over_to_him(
+    office: Office, department: str, away: str, deputy: str
+):
+    """And who gets them back has them again. What he gives away he hears of once."""
+    cases = [await office.open(by="lin"), await office.open(by="lin")]
+    for case, question in ((cases[0], "同批次有没有别的投诉"), (cases[0], "别的颜色呢"), (cases[1], "还有没有同款")):
+        store = {"store": "SH02"} if department == "store" else {}
+        await office.hand_in(case, "ask_department", department=department, question=question, **store)
+    owed = {(cases[0], "assist"), (cases[0], "assist-2"), (cases[1], "assist")}
+
+    async def inbox(who: str) -> list[dict[str, Any]]:
+        for case in cases:
+            await office.relay.deliver(case)
+        async with office.api(who) as door:
+            return [item for item in (await door.get("/api/notices")).json()["items"] if "转派" in item["text"]]
+
+    async def opens(notices: list[dict[str, Any]]) -> set[str]:
+        async with office.api(None) as anybody:
+            pages = [await anybody.get(str(notice["answer"])) for notice in notices]
+        assert [page.status_code for page in pages] == [200] * len(pages)
+        return {re.findall(r'class="question">(.*?)<', page.text)[0] for page in pages}
+
+    async with office.api("wang") as wang:
+        span = {"since": office.now().isoformat(), "until": (office.now() + DAY).isoformat()}
+        assert (
+            await wang.post("/api/organisation/absences", json={"person": away, "deputy": deputy, **span})
+        ).status_code == 201
+        note = {"note": "休假"}
+        assert len((await wang.post(f"/api/organisation/absences/{away}/hand-over", json=note)).json()) == 3
+        given = await inbox(deputy)
+        assert {(notice["case"], notice["task"]) for notice in given} == owed
+        assert await opens(given) == {"同批次有没有别的投诉", "别的颜色呢", "还有没有同款"}
+        assert [notice["what"] for notice in await inbox(away)] == ["given_away_together"]
+        assert len((await wang.post(f"/api/organisation/absences/{away}/give-back", json=note)).json()) == 3
+        back = [notice for notice in await inbox(away) if notice["what"] == "assigned"]
+        assert {(notice["case"], notice["task"]) for notice in back} == owed
+        assert len(await opens(back)) == 3
+        assert (await inbox(deputy))[0]["what"] == "given_away_together"
 
 
 async def test_an_absence_that_is_ended_the_day_it_began_gives_back_and_another_hands_over_again(office: Office):

@@ -10,11 +10,13 @@ from sqlmodel import Session, col, select
 from activities.gathering import key_together
 from activities.ledger import locked
 from models.acts import Reassign
+from models.complaint.forms import Assist
 from models.duty import Absence
-from models.organisation import Directory, Wanted
+from models.organisation import Directory, Wanted, Who
 from models.people import Person, Role
 from models.tables import CaseRow, HandOverRow, NoticeRow, TaskRow
 from models.tasks import Process
+from starter.access import CAN_BE_ASKED
 from starter.refusals import Conflict, Forbidden, NotFound
 from starter.submissions import Submissions
 
@@ -81,18 +83,27 @@ def listed(session: Session, directory: Directory, absence: Absence, at: datetim
 
 class Moves:
     """Tasks that change hands in one act and one transaction: a submission each. Who gets several, or loses several, has one
-    notice of them all; of a single one he hears from its case."""
+    notice of them all; of a single one he hears from its case, and so he does of each where one is a question that he answers
+    by its link."""
 
     def __init__(
-        self, session: Session, submissions: Submissions, processes: dict[str, Process], note: str, now: datetime
+        self,
+        session: Session,
+        submissions: Submissions,
+        processes: dict[str, Process],
+        people: Who,
+        note: str,
+        now: datetime,
     ) -> None:
         self._session = session
         self._submissions = submissions
         self._processes = processes
+        self._people = people
         self._note = note
         self._now = now
         self._act = secrets.token_hex(11)
         self._told: dict[tuple[str, str], list[tuple[str, datetime]]] = {}
+        self._by_links: set[tuple[str, str]] = set()
 
     def __len__(self) -> int:
         return sum(len(told) for (_, what), told in self._told.items() if what == "assigned")
@@ -103,13 +114,16 @@ class Moves:
         key = f"{self._act}-{len(self)}"
         self._submissions.add_in(self._session, self._processes[case.process], case.id, form, by, key=key, by_rule=True)
         self._told.setdefault((to, "assigned"), []).append((task.owner, task.due_at))
+        gets = self._people.person(to)
+        if task.form == Assist.form and gets and gets.role in CAN_BE_ASKED:
+            self._by_links.add((to, "assigned"))
         if task.owner != by.id:
             self._told.setdefault((task.owner, "given_away"), []).append((to, task.due_at))
 
     def tell(self) -> None:
         """How many came from whom, or went to whom, and what is due first."""
         for (person, what), told in self._told.items():
-            if len(told) > 1:
+            if len(told) > 1 and (person, what) not in self._by_links:
                 data = {"count": len(told), "whose": dict(Counter(other for other, _ in told))}
                 notice = NoticeRow(
                     person=person,
@@ -135,7 +149,7 @@ def hand_over(
     """Give every open task to who stands in: one submission each, in one transaction. Done again, nothing is done twice."""
     _check(by)
     given = []
-    moves = Moves(session, submissions, processes, note, now)
+    moves = Moves(session, submissions, processes, directory, note, now)
     for item in listed(session, directory, absence, max(now, absence.since)):
         if (item.handed_over and not item.returned) or item.owner != absence.person:
             continue
@@ -165,7 +179,7 @@ def give_back(
 ) -> list[Handed]:
     """What is still open and still with the deputy goes back."""
     _check(by)
-    moves = Moves(session, submissions, processes, note, now)
+    moves = Moves(session, submissions, processes, directory, note, now)
     given = [item for item in listed(session, directory, absence, now) if item.handed_over]
     returned = [item for item in given if back(session, moves, (key_of(absence), item.case, item.task), by, now)]
     moves.tell()

@@ -65,7 +65,8 @@ class Returning:
         given = 0
         with self._database.writing() as session:
             now = self._clock()
-            moves = Moves(session, self._submissions, self._processes, say("hand_over", "absence_over", "zh"), now)
+            note = say("hand_over", "absence_over", "zh")
+            moves = Moves(session, self._submissions, self._processes, directory, note, now)
             for case, task, by in tasks:
                 manager = _manager(directory, by)
                 try:
