@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pypdfium2
@@ -22,6 +23,7 @@ from starter.reseal import reseal
 from tests.conftest import KEYS
 from tests.office import Office
 from tests.test_attachments import files_of, photo, send
+from tests.test_papers import squeezed
 
 NEW = "new:" + base64.b64encode(b"n" * 32).decode()
 NAME, PHONE, TEXT = "欧阳小兰", "13912345678", "毛衣起球得厉害"
@@ -122,6 +124,33 @@ async def test_e44_what_was_corrected_is_as_hidden_as_what_it_was(office: Office
     assert shown["corrected"] == ["content", "customer.phone", "severity"]
     assert shown["timeline"][0]["content"]["content"] == "§"
     assert not any(said in str(shown) for said in (NAME, PHONE, TEXT, "13900000002", "另一件毛衣"))
+
+
+async def test_e44_the_course_on_paper_says_which_texts_were_erased(office: Office):
+    """E44: as the rest of the form does, in either language, masked or not; nowhere on it stands a bare mark."""
+    case = await office.open(**FACTS)
+    await office.hand_in(case, "ask_department", department="merchandise", question=TEXT)
+    await office.hand_in(case, "assist", by="shang", answer=TEXT)
+    await office.hand_in(case, "amend", customer={"phone": PHONE}, goods={"colour": "驼色"})
+    await office.hand_in(case, "withdraw", reason=LETTER)
+    await office.hand_in(case, "record", finding=TEXT)
+    await erased(office, f"cases/{case}/erase", **WHY)
+    said = {
+        "zh": (
+            "协助事项：（已删除）",
+            "部门答复：（已删除）",
+            "联系电话：（已删除）；颜色：（已删除）",
+            "原因：（已删除）",
+        ),
+        "en": ("answer: (erased)", "phone: (erased); colour: (erased)", "reason: (erased)"),
+    }
+    for language, masked in product(said, ("false", "true")):
+        async with office.api("wang", **{"Accept-Language": language}) as wang:
+            paper = (await wang.get(f"/api/cases/{case}/record.pdf", params={"masked": masked})).content
+        printed = "".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(paper))
+        assert "§" not in printed
+        for held in said[language]:
+            assert squeezed(held) in squeezed(printed), held
 
 
 @pytest.mark.sqlite

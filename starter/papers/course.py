@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from models.complaint import COMPLAINT
 from models.complaint.facts import Customer
+from models.forms import HIDDEN
 from models.organisation import Who
 from models.words import SEPARATOR, Language, choice, label, say
 from starter.papers.masks import masked
@@ -65,6 +66,8 @@ class Course:
         return say("letter", "line", self._language, label=called, value=said)
 
     def _value(self, form: str, name: str, value: Any) -> str:
+        if value == HIDDEN:
+            return self._say("paper", "erased_text")
         if isinstance(value, datetime):
             return self._at(value)
         if isinstance(value, Decimal):
