@@ -21,6 +21,7 @@ from PIL import Image
 from activities.keys import COLUMN
 from models.complaint.facts import Customer
 from models.tables import ArchiveRow
+from models.words import Language
 from starter.__main__ import app as kefu
 from starter.commands import papers as commands
 from starter.papers import doors, press
@@ -212,6 +213,21 @@ async def test_a_masked_form_shows_nobody(office: Office, long_story: str):
 )
 def test_contacts_are_masked(given: dict[str, str], shown: dict[str, str]):
     assert masked(Customer(**given)) == Customer(**shown)
+
+
+@pytest.mark.parametrize("customer", [{}, {"name": "李四", "phone": "13900000002"}, {"email": "li@example.com"}])
+async def test_no_part_ends_in_an_empty_row(office: Office, customer: dict[str, str]):
+    """However little a part says, its last row is as tall as the name at its side; a store's form ends with the signatures."""
+    facts = {"customer": customer, "goods": {"style_no": "Y-1700"}}
+    case, of_store = await office.open(**facts), await office.open(**facts, origin="store", store_handling=STORE)
+    named: dict[Language, tuple[str, str, str]] = {
+        "zh": ("受理时间", "货号", "经办人（签字）"),
+        "en": ("received at", "style number", "handled by"),
+    }
+    for language, (first, last, signed) in named.items():
+        papers = [await printed(office, one, language=language) for one in (case, of_store)]
+        assert [blank(paper, first, last) for paper in papers] == [0, 0], language
+        assert blank(papers[1], signed) == 0, language
 
 
 async def test_long_texts_stand_whole_and_what_looks_like_markup_as_it_is(office: Office, long_story: str):
@@ -725,9 +741,26 @@ def sheet(office: Office, view: CaseView) -> Sheet:
     return Sheet(view, office.house.people, office.house.calendar, print=Print("lin", office.now()))
 
 
-async def printed(office: Office, case: str, by: str = "lin", archive: bool = False) -> bytes:
-    _, paper = await doors.record(office.front, office.front.actor(by), case, False, archive, "zh")
+async def printed(
+    office: Office, case: str, by: str = "lin", archive: bool = False, language: Language = "zh"
+) -> bytes:
+    _, paper = await doors.record(office.front, office.front.actor(by), case, False, archive, language)
     return paper
+
+
+def blank(paper: bytes, first: str, last: str | None = None) -> int:
+    """How much of the column of names is white, in dots, from one name on the first page to another, or to the last rule."""
+    page, scale = pages_of(paper)[0], 3
+    dots = page.render(scale=scale).to_pil().convert("L")
+    text = page.get_textpage()
+
+    def below_top(name: str) -> int:
+        at, _ = text.search(name).get_next()
+        return int((page.get_height() - text.get_charbox(at)[3]) * scale)
+
+    column = [dots.getpixel((int(22.5 / 25.4 * 72 * scale), y)) for y in range(dots.height)]
+    rules = [y for y, shade in enumerate(column[: dots.height - 48 * scale]) if shade < 100]
+    return column[below_top(first) : below_top(last) if last else rules[-1]].count(255)
 
 
 def pages_of(paper: bytes) -> list[Any]:
