@@ -255,6 +255,21 @@ async def test_long_texts_stand_whole_and_what_looks_like_markup_as_it_is(office
         assert all(left >= 30 and right <= 566 for left, _, right, _ in boxes if right > left), "inside the rules"
 
 
+@pytest.mark.parametrize("length", [1, 90, 300, 499, 501])
+async def test_no_line_of_a_text_stands_where_something_else_does(office: Office, length: int):
+    """Nor outside its own row, however long it is: the room for it is the least that it has."""
+    opinion = "同" * length
+    handled = {**STORE, "supervisor_opinion": opinion}
+    case = await office.open(content="长" * length, demand="求" * length, origin="store", store_handling=handled)
+    [page] = pages_of(await printed(office, case))
+    text = page.get_textpage()
+    boxes = [text.get_charbox(at) for at in range(text.count_chars()) if text.get_text_range(at, 1).strip()]
+    middles = [((left + right) / 2, (bottom + top) / 2) for left, bottom, right, top in boxes]
+    for nth, (left, bottom, right, top) in enumerate(boxes):
+        within = [at for at, (x, y) in enumerate(middles) if left < x < right and bottom < y < top]
+        assert within in ([nth], []), (text.get_text_range(nth, 1), within)
+
+
 async def test_a_character_without_a_font_is_a_box_and_said_so(office: Office, long_story: str):
     view = await seen(office, long_story)
     assert view.facts is not None
