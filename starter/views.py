@@ -11,7 +11,7 @@ from activities.gathering import is_shown
 from activities.keys import KeyRing
 from activities.ledger import unsealed
 from models.complaint import COMPLAINT
-from models.forms import FieldError
+from models.forms import HIDDEN, FieldError
 from models.organisation import Directory, Who
 from models.people import Person, Role
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, NumberRow, SubmissionRow, TaskRow
@@ -19,7 +19,7 @@ from models.tasks import OPENING, REOPENING
 from models.words import Language
 from starter import access
 from starter.facts import corrected, corrections, laid_over
-from starter.library.nameless import without
+from starter.library.nameless import STARS, without
 from starter.members.said import wanting, whom
 from starter.numbers import facts_of
 from starter.pages import Item, Page, cursor_of, instant_of, read_cursor, whole_of
@@ -40,8 +40,10 @@ from starter.visits import notices
 
 HIDDEN_FROM_THE_ASKED = ("customer", "store_handling", "about_employee")
 SHOWN_TO_THE_ASKED = (OPENING, REOPENING, "ask_department", "assist")
-TOLD_TO_THE_ASKED = frozenset({"content", "demand", "question", "answer"})
-"""Texts in which somebody may have written what is the customer's."""
+TOLD_TO_THE_ASKED = frozenset({"content", "demand", "question", "answer", "colour", "size"})
+"""Texts, of the goods too, in which somebody may have written what is the customer's."""
+RECEIPT = "receipt_no"
+"""Who is asked reads that there is one, and not the number: it finds the customer."""
 NEVER_YET = datetime(1, 1, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY: Who = Directory.model_construct(people=())
@@ -339,7 +341,9 @@ class Views:
             return content if self._reader.role in notices.SEES_NAMES else notices.without_names(row.form, content)
         known = facts_of(self._session, self._keys, row.case_id)
         shown = {name: said for name, said in content.items() if name not in HIDDEN_FROM_THE_ASKED}
-        return shown | {name: without(shown[name], *known) for name in TOLD_TO_THE_ASKED & shown.keys()}
+        if isinstance(goods := shown.get("goods"), dict):
+            shown["goods"] = goods | _starred(goods, known)
+        return shown | _starred(shown, known)
 
     def _summaries(self, rows: list[CaseRow]) -> list[CaseSummary]:
         undecided = set(
@@ -448,6 +452,12 @@ class Views:
             else self._local(value)
             for name, value in document.items()
         }
+
+
+def _starred(said: Mapping[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of what somebody said, the texts with stars for what is the customer's; what was erased stays so."""
+    told = {name: without(said[name], *known) for name in TOLD_TO_THE_ASKED & said.keys()}
+    return told if said.get(RECEIPT) in (None, HIDDEN) else told | {RECEIPT: STARS}
 
 
 def _of_tasks(events: list[EventRow], tasks: set[str]) -> list[EventRow]:

@@ -85,6 +85,47 @@ async def test_who_is_asked_reads_nothing_of_the_customer_wherever_it_was_writte
     assert "张小红" in whole["facts"]["content"], "who handles it reads it as it was written"
 
 
+async def test_who_is_asked_reads_that_there_is_a_receipt_and_not_its_number(office: Office):
+    """A number that finds the customer: neither as it was, as it was corrected, nor as he came back with it; nor what of him was
+    written beside it. What was bought, and for how much, he reads."""
+    first, second, third = (f"SH01-20261001-003{n}" for n in range(3))
+    goods = {"style_no": "Y-1700", "colour": "驼色，张小红定制", "receipt_no": first, "price": "699"}
+    case = await office.open(goods=goods, content=f"小票 {first} 的毛衣起球")
+    await office.hand_in(case, "ask_department", department="merchandise", question=f"小票 {first} 是哪一批")
+    shown = []
+
+    async def looks() -> dict[str, Any]:
+        async with office.api("shang") as shang:
+            answer = await shang.get(f"/api/cases/{case}")
+            sent = {event["submission"] for event in answer.json()["timeline"]} - {None}
+            others = [await shang.get(f"/api/submissions/{submission}") for submission in sent]
+        page = await opened(office, await link_of(office, "shang"))
+        assert [one.status_code for one in (answer, page, *others)] == [200] * (2 + len(sent))
+        shown.extend(one.text for one in (answer, page, *others))
+        assert "<dd>****</dd>" in page.text
+        assert "<dd>699</dd>" in page.text
+        return answer.json()
+
+    masked = goods | {"colour": "驼色，****定制", "receipt_no": "****"}
+    assert (await looks())["facts"]["goods"] == masked
+    await office.hand_in(case, "amend", goods={"receipt_no": second, "size": "165"})
+    seen = await looks()
+    assert (seen["facts"]["goods"], seen["corrected"]) == (masked | {"size": "165"}, ["goods.size"])
+    assert seen["timeline"][0]["content"]["goods"] == masked
+    await office.hand_in(case, "assist", by="shang", answer="B2609")
+    await office.walk(case)
+    await office.hand_in(case, "back_again", content="换的又起球", goods={"receipt_no": third, "colour": "黑"})
+    await office.hand_in(case, "ask_department", department="merchandise", question="还有没有同款")
+    seen = await looks()
+    assert seen["facts"]["goods"] == masked | {"size": "165", "colour": "黑"}
+    [back] = [event["content"] for event in seen["timeline"] if event["kind"] == "reopened"]
+    assert back["goods"] == {"receipt_no": "****", "colour": "黑"}
+    for text in shown:
+        assert not any(said in text for said in (first, second, third, "张小红"))
+    async with office.api("lin") as lin:
+        assert third in (await lin.get(f"/api/cases/{case}")).text, "who handles it reads it as it is"
+
+
 async def test_the_link_goes_out_with_the_question(office: Office):
     with mail_server() as mail:
         office.organise(shang={"channels": ["mailto:shang@example.com"]})
