@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from activities.keys import UnknownKey
 from models.complaint import COMPLAINT
 from models.complaint.forms import Assist
-from models.people import Person
+from models.people import Person, Role
 from models.tables import CaseRow, TaskRow
 from models.tasks import REOPENING
 from models.words import Language, choice, label, language_of, say
@@ -81,7 +81,8 @@ class Link:
         if found is None:
             return None
         person, task = found
-        return Question(person, task, await self._front.look(person, lambda views: views.case(self._case)))
+        asked_only = person.model_copy(update={"role": Role.CONTACT})  # whoever holds the link reads it, not he alone
+        return Question(person, task, await self._front.look(asked_only, lambda views: views.case(self._case)))
 
     @property
     def _may_be_one(self) -> bool:

@@ -126,6 +126,25 @@ async def test_who_is_asked_reads_that_there_is_a_receipt_and_not_its_number(off
         assert third in (await lin.get(f"/api/cases/{case}")).text, "who handles it reads it as it is"
 
 
+@pytest.mark.parametrize("owner", ["oa-sh01", "chen"])
+async def test_the_page_shows_nothing_of_the_customer_whoever_the_question_is_put_to(office: Office, owner: str):
+    """Not even where he sees the case whole, as its own store and a specialist do: whoever holds the link reads the page."""
+    said = {"content": "张小红（13800000001）的毛衣起球", "goods": {"receipt_no": "SH01-20261001-0033"}}
+    case = await office.open(**said)
+    store = {"department": "store", "store": "SH01"} if owner == "oa-sh01" else {"department": "merchandise"}
+    await office.hand_in(case, "ask_department", question="张小红是哪天买的", **store)
+    if owner == "chen":
+        await office.hand_in(case, "reassign", by="wang", task="assist", person="chen", reason="请陈静查")
+    path = await link_of(office, owner)
+    page = await opened(office, path)
+    assert "****（****）的毛衣起球" in page.text
+    assert "****是哪天买的" in page.text
+    assert not any(private in page.text for private in ("张小红", "13800000001", "SH01-20261001-0033"))
+    async with office.api(None) as anybody:
+        assert (await sent(anybody, path, page, "十月一日")).status_code == 200
+    assert office.tasks(case)["assist"].done_by == owner
+
+
 async def test_the_link_goes_out_with_the_question(office: Office):
     with mail_server() as mail:
         office.organise(shang={"channels": ["mailto:shang@example.com"]})
