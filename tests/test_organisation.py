@@ -590,6 +590,18 @@ async def test_who_answers_by_a_link_has_the_link_of_each_question_that_is_hande
         assert (await inbox(deputy))[0]["what"] == "given_away_together"
 
 
+async def test_what_a_department_was_asked_is_handed_over_to_no_other_department(office: Office):
+    """Where nobody of it stands in, the manager does, as for what it is asked while its contact is away."""
+    case = await office.open()
+    await office.hand_in(case, "ask_department", department="merchandise", question="同批次有没有别的投诉")
+    office.organise(Absence(person="shang", since=office.now(), until=office.now() + DAY))
+    async with office.api("wang") as wang:
+        given = await wang.post("/api/organisation/absences/shang/hand-over", json={"note": "休假"})
+    assert [(item["task"], item["deputy"]) for item in given.json()] == [("assist", "wang")]
+    await office.hand_in(case, "ask_department", department="merchandise", question="别的颜色呢")
+    assert {office.tasks(case)[task].owner for task in ("assist", "assist-2")} == {"wang"}
+
+
 async def test_an_absence_that_is_ended_the_day_it_began_gives_back_and_another_hands_over_again(office: Office):
     """Whatever offset its begin was typed with. A task that its owner may not have any more stays, and holds up no other."""
     case, others = await office.open(), await office.open(by="oa-gz01", store="GZ01")

@@ -14,7 +14,7 @@ from models.complaint.forms import Assist
 from models.duty import Absence
 from models.organisation import Directory, Wanted, Who
 from models.people import Person, Role
-from models.tables import CaseRow, HandOverRow, NoticeRow, TaskRow
+from models.tables import CaseRow, EventRow, HandOverRow, NoticeRow, TaskRow
 from models.tasks import Process
 from starter.access import CAN_BE_ASKED
 from starter.refusals import Conflict, Forbidden, NotFound
@@ -64,7 +64,7 @@ def listed(session: Session, directory: Directory, absence: Absence, at: datetim
         handed = by_task.get((case.id, task.key))
         if task.owner != absence.person and handed is None:
             continue
-        deputy = handed.deputy if handed else _stands_in(directory, absence, case, at)
+        deputy = handed.deputy if handed else _stands_in(session, directory, absence, case, task, at)
         found.append(
             Handed(
                 case=case.id,
@@ -200,12 +200,24 @@ def back(session: Session, moves: Moves, handed: tuple[str, str, str], by: Perso
     return True
 
 
-def _stands_in(directory: Directory, absence: Absence, case: CaseRow, at: datetime) -> str:
+def _stands_in(
+    session: Session, directory: Directory, absence: Absence, case: CaseRow, task: TaskRow, at: datetime
+) -> str:
+    """Whom the absence names, else who would owe the task now: what a department was asked is no other department's."""
     known = directory.person(absence.person)
     if absence.deputy and absence.deputy != case.about:
         return absence.deputy
-    wanted = Wanted(case=case.id, at=max(at, absence.since), region=case.region, store=case.store, about=case.about)
-    return directory.resolve(known.role if known else Role.MANAGER, wanted)
+    role = known.role if known else Role.MANAGER
+    unit = _unit(session, task) if role == task.owner_role else None
+    since = max(at, absence.since)
+    return directory.resolve(role, Wanted(case.id, since, case.region, case.store, unit, case.about))
+
+
+def _unit(session: Session, task: TaskRow) -> str | None:
+    """The department, or the store, that was asked."""
+    named_so = select(EventRow).where(EventRow.case_id == task.case_id, EventRow.key == f"owed/{task.key}")
+    owed = session.exec(named_so).first()
+    return owed.data.get("unit") if owed else None
 
 
 def _check(by: Person) -> None:
