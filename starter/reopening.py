@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -43,9 +44,10 @@ def against(session: Session, case: CaseRow, form: BackAgain, intake: ComplaintI
         return Conflict("case_is_open", number=case.number)
     came_at, until = form.received_at or now, case.closed_at + intake.back_again
     if came_at > now + intake.clocks_differ:
-        return Invalid([FieldError(field="received_at", code="received_in_future")])
+        return Invalid([FieldError(field="received_at", code="past_in_future")])
     if came_at <= case.closed_at:
-        values = {"closed_at": case.closed_at.isoformat()}
+        here = case.closed_at.astimezone(ZoneInfo(case.promises["terms"]["zone"]))
+        values = {"closed_at": f"{here:%Y-%m-%d %H:%M}"}
         return Invalid([FieldError(field="received_at", code="came_before_closing", values=values)])
     if came_at > until:
         return Conflict("closed_too_long", number=case.number, days=str(intake.back_again.days))

@@ -163,7 +163,7 @@ async def test_e26_what_is_not_opened_again_says_what_to_do_instead(office: Offi
     await office.walk(other)
     for wrong, code in (
         (office.case(other).closed_at - HOUR, "came_before_closing"),
-        (office.now() + DAY, "received_in_future"),
+        (office.now() + DAY, "past_in_future"),
     ):
         with pytest.raises(Invalid) as invalid:
             await office.hand_in(other, "back_again", **AGAIN, received_at=wrong.isoformat())

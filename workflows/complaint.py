@@ -134,6 +134,8 @@ class ComplaintWorkflow(Desk):
         self.kinds_before.clear()
         self.first_at.clear()
         self.comes_along(form)
+        if form.about_employee:
+            self.note("amended", about=form.about_employee)
         self.tell(Role.MANAGER, "back_again")
         if self.begin_cycle() > SECOND:
             self.tell(Role.DIRECTOR, "back_again")
@@ -338,8 +340,12 @@ class ComplaintWorkflow(Desk):
                 self.met(*self.open(Completion))
             case Callback() if form.stamp.by in {solution.stamp.by for solution in self.answers(Solution)}:
                 self.note("called_by_solver")
+            case BackAgain():  # handed in twice at once: it is open again already
+                self.comes_along(form)
+                self.note("back_again")
             case Amend():
                 self.comes_along(form)
+                self.note("amended", about=form.about_employee)
             case Duplicate(of=master):
                 owed = sorted(self.due_tasks(), key=lambda task: task.due, reverse=True)
                 due = {task.form.form: task.due for task in owed}
@@ -374,7 +380,6 @@ class ComplaintWorkflow(Desk):
             self.amendments.append(form)
         if self.edition >= FOURTH and self.can_be_reached:
             self.met(*self.open(Supplement))
-        self.note("amended", about=form.about_employee)
         if form.severity == "major" and not self.case.is_major:
             self.tell(Role.MANAGER, "major")
 

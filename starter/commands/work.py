@@ -1,6 +1,7 @@
 """The department's own commands: the same doors as the API, for those who prefer to type."""
 
 import json
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from models.organisation import Who
 from models.people import Role
-from models.tasks import OPENING
+from models.tasks import OPENING, REOPENING
 from models.words import LIST, choice, option, say
 from settings import House
 from starter.commands.terminal import (
@@ -206,14 +207,17 @@ def cells_of(task: TaskView, people: Who) -> list[str]:
 
 def show_case(view: CaseView, house: House) -> None:
     people = house.people
-    say_line(
-        f"{word('case')} {view.case}  {word('number')} {view.number}  {title_of(view, people)}  {word(view.state)}"
-    )
+    numbers = " · ".join([view.number, *view.also_numbered])
+    say_line(f"{word('case')} {view.case}  {word('number')} {numbers}  {title_of(view, people)}  {word(view.state)}")
     if view.facts is None:
         say_line(say("refusal", "may_not_read", LANGUAGE))
     facts = in_order(PROCESSES[view.process].case, view.facts)
     for label, value in fields_of(view.process, facts, house, view.corrected):
         say_line(f"  {label}: {value}")
+    for entry in view.returns:
+        came_at = datetime.fromisoformat((entry.content or {}).get("received_at") or entry.at.isoformat())
+        said = (entry.content or {}).get("content", "")
+        say_line(f"  {form_word(REOPENING)} {came_at.astimezone(house.calendar):%Y-%m-%d %H:%M}: {said}")
     table = table_of("task", "owner", "due", "state")
     for task in view.tasks:
         table.add_row(*cells_of(task, people))
