@@ -17,7 +17,7 @@ from activities.keys import COLUMN, KeyRing
 from activities.ledger import unsealed
 from models.tables import AttachmentRow, CaseRow, DeliveryRow, LetterRow, NoticeRow, SubmissionRow
 from settings import House
-from starter.mail.letters import content_of, find
+from starter.mail.letters import content_of, find, reference_of
 from starter.mail.mailbox import Mailbox, mailbox_name
 from starter.mail.outbox import Outbox
 from starter.mail.reading import Unreadable, headers_of, read
@@ -258,6 +258,22 @@ async def test_an_answer_to_a_closed_case_opens_it_again_and_after_thirty_days_o
     async with office.api("wang") as door:
         facts = (await door.get(f"/api/cases/{third.case_id}")).json()["facts"]
     assert facts["earlier"] == office.case(case).number
+
+
+async def test_who_is_back_by_mail_is_not_written_what_he_was_told_on_the_phone(counter: Counter):
+    """E26: the case came by phone, and was handled so; only what is said from now on answers his letter."""
+    office = counter.office
+    case = await office.open(channel="phone")
+    await office.walk(case)
+    await office.pass_time(DAY)
+    counter.drop.receives(letter("又跑绒了", subject=f"又跑绒了 {reference_of(case)}"), counter.now())
+    [back] = await counter.reads()
+    assert (back.what, back.case_id) == ("reopened", case)
+    told = len(counter.sent())
+    assert [row.what for row in counter.letters() if not row.came] == ["receipt"]
+    await office.hand_in(case, "reply", content="已再次送检")
+    [answer] = counter.sent()[told:]
+    assert "已再次送检" in answer.get_content()
 
 
 async def test_a_letter_that_a_closing_case_refuses_opens_one_of_its_own(counter: Counter):
