@@ -408,15 +408,17 @@ class Submissions:
         return delivery
 
     def decide_without_engine(self, submission: str, holder: str) -> bool:
-        """The engine no longer runs the case: an archived one decides by what is in the ledger. False for an open one."""
+        """The engine no longer runs the case: an archived one decides by what is in the ledger. False for an open one, and for
+        what opens one again: its run was just ending, and another begins with the next try."""
         with self._database.reading() as session:
             row = session.get_one(SubmissionRow, submission)
             archived = session.get_one(CaseRow, row.case_id).state == "archived"
             happened = session.exec(select(EventRow.id).where(EventRow.submission == submission)).first()
             against = Refusal.model_validate(row.refusal) if row.refusal else Refusal(code="case_closed")
-        if archived:
+            is_over = archived and (happened is not None or row.form != REOPENING)
+        if is_over:
             self.decide(submission, None if happened else against, holder)
-        return archived
+        return is_over
 
     def _lease(
         self, session: Session, case: CaseRow, holder: str | None, now: datetime, only: SubmissionRow | None = None

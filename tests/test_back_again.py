@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from models.tables import ArchiveRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
+from models.tasks import Outcome
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound
 from starter.watching.doctor import examine
 from tests.office import DAY, HOUR, Office, eventually
@@ -315,6 +317,22 @@ async def test_the_answer_is_lost_and_the_run_too_yet_the_case_is_open_again_onc
     assert office.open_tasks(case) == {"reply-2", "solution-2", "callback-2"}
     assert office.heard(case, "wang") == ["back_again/None"]
     assert [event.kind for event in office.events(case)].count("reopened") == 1
+    assert await wrong_with(office, case) == []
+
+
+async def test_whoever_is_back_as_the_run_of_his_case_ends_is_not_sent_away(office: Office, monkeypatch):
+    """The engine may say that the run takes nothing more: another one is begun, and no number is used up for nothing."""
+    case = await closed(office)
+    await office.pass_time(DAY)
+    send, ended = office.relay._send, RPCError("workflow execution already completed", RPCStatusCode.NOT_FOUND, b"")
+
+    async def ends_once(*sent: Any) -> Outcome:
+        monkeypatch.setattr(office.relay, "_send", send)
+        raise ended
+
+    monkeypatch.setattr(office.relay, "_send", ends_once)
+    receipt = await office.hand_in(case, "back_again", **AGAIN)
+    assert (receipt.state, office.case(case).state) == ("decided", "open")
     assert await wrong_with(office, case) == []
 
 
