@@ -131,6 +131,15 @@ async def test_e26_a_form_with_a_number_of_its_own_that_names_the_case_opens_it_
     assert office.case(case).cycle == 3
 
 
+async def test_e26_a_major_case_stays_so_where_the_form_of_who_is_back_says_nothing_of_it(office: Office):
+    case = await closed(office, severity="major")
+    await office.pass_time(DAY)
+    assert await office.open(earlier=office.case(case).number) == case
+    async with office.api() as door:
+        seen = (await door.get(f"/api/cases/{case}")).json()
+    assert (seen["facts"]["severity"], seen["corrected"]) == ("major", [])
+
+
 async def test_e26_later_and_at_another_store_it_is_a_new_case_that_is_linked(office: Office):
     """After 30 days a new matter; at another store that may not see the case, a case of its own that counts on."""
     case = await closed(office)

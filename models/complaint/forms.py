@@ -394,8 +394,9 @@ class BackAgain(Amend):
 
     @classmethod
     def of(cls, facts: Complaint) -> Self:
-        """What a complaint says that names this one as earlier."""
-        return cls(**{name: said for name, said in facts if name in cls.model_fields})
+        """What a complaint says that names this one as earlier. An ordinary one says nothing of how grave the matter was before."""
+        said = {name: value for name, value in facts if name in cls.model_fields}
+        return cls(**said | {"severity": facts.severity if facts.severity != "ordinary" else None})
 
     @property
     def came_at(self) -> datetime:
