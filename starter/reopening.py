@@ -45,6 +45,9 @@ def against(session: Session, case: CaseRow, form: BackAgain, intake: ComplaintI
     came_at, until = form.received_at or now, case.closed_at + intake.back_again
     if came_at > now + intake.clocks_differ:
         return Invalid([FieldError(field="received_at", code="past_in_future")])
+    if intake.oldest_receipt and came_at < now - intake.oldest_receipt:
+        values = {"days": str(intake.oldest_receipt.days)}
+        return Invalid([FieldError(field="received_at", code="received_too_long_ago", values=values)])
     if came_at <= case.closed_at:
         here = case.closed_at.astimezone(ZoneInfo(case.promises["terms"]["zone"]))
         values = {"closed_at": f"{here:%Y-%m-%d %H:%M}"}

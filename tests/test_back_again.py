@@ -187,6 +187,15 @@ async def test_e26_what_is_not_opened_again_says_what_to_do_instead(office: Offi
     assert office.case(other).state == "archived"
 
 
+async def test_e26_who_came_soon_and_is_typed_months_later_is_a_typing_mistake_as_at_the_intake(office: Office):
+    case = await closed(office)
+    came = office.now() + HOUR
+    await office.pass_time(91 * DAY)
+    with pytest.raises(Invalid) as refused:
+        await office.hand_in(case, "back_again", **AGAIN, received_at=came.isoformat())
+    assert [(error.field, error.code) for error in refused.value.errors] == [("received_at", "received_too_long_ago")]
+
+
 @pytest.mark.parametrize(
     ("act", "by"),
     [
