@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, func, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from models.complaint.facts import Complaint, ComplaintIntake
@@ -16,6 +16,8 @@ from starter.refusals import Conflict, Invalid, Refused
 
 REOPENABLE_SINCE = 4
 """The edition of the process from which on closed cases are opened again."""
+LOCK = 4102
+"""Of who gives a number, where several may write at once."""
 FOR_GOOD = ("duplicate", "cancelled")
 """What goes on in another case, or was ended from outside, is not opened again."""
 
@@ -25,6 +27,14 @@ def numbered(process: str, number: str) -> SelectOfScalar[CaseRow]:
     leads_to = select(NumberRow.case_id).where(NumberRow.process == process, NumberRow.number == number)
     by_either = or_(col(CaseRow.number) == number, col(CaseRow.id) == leads_to.scalar_subquery())
     return select(CaseRow).where(CaseRow.process == process, by_either)
+
+
+def claimed(session: Session, process: str, number: str) -> CaseRow | None:
+    """The case of a business number that is about to be given, and nobody else gives it until the transaction ends: of the two
+    tables that know numbers, none keeps the other from knowing it, too. Locked after the cases, by whoever locks any."""
+    if session.get_bind().dialect.name == "postgresql":  # elsewhere writers come one after the other anyway
+        session.connection().execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(f"{process}/{number}"))))
+    return session.exec(numbered(process, number)).first()
 
 
 def back_with(facts: Case) -> BackAgain | None:
@@ -64,7 +74,7 @@ def keep_number(session: Session, case: CaseRow, form: BackAgain, submission: st
     """The number of the paper with which the customer came back leads to his case from now on. Conflict where it is another's."""
     if form.form_no is None or form.form_no == case.number:
         return
-    known = session.exec(numbered(case.process, form.form_no)).first()
+    known = claimed(session, case.process, form.form_no)
     if known and known.id != case.id:
         raise Conflict("number_taken", number=form.form_no)
     if known is None:

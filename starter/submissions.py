@@ -153,6 +153,8 @@ class Submissions:
             ]
         if errors := [*errors, *unknown_store(self._people, "store", facts.store_code)]:
             raise Invalid(errors)
+        if reopening.claimed(session, process.name, facts.number):  # somebody was faster
+            return self.open_in(session, process, facts, by, key, holder, past)
         goes_on = earlier and not past and by.may_see(earlier.store, earlier.region)
         if goes_on and earlier and (back := reopening.continued(session, earlier, facts, intake, now)):
             return self.add_in(session, process, earlier.id, back, by, None, key, holder, by_rule=True, made_of=body)

@@ -658,6 +658,28 @@ def test_two_transactions_that_both_see_no_such_number_make_one_case(postgres_ho
     assert {first.first, second.first} == {True, False}
 
 
+@pytest.mark.parametrize("names_it", [True, False])
+def test_two_transactions_that_both_see_no_such_number_lead_it_to_one_case(postgres_house: House, names_it: bool):
+    """The paper of a customer who is back, sent twice; and the same number once with the case it continues, once without."""
+    lin = postgres_house.people.person("lin")
+    assert lin
+    before = opened(postgres_house, "OA-1")
+    with postgres_house.database.writing() as session:
+        case, row = session.get_one(CaseRow, before.case), session.get_one(SubmissionRow, before.submission)
+        case.state, case.closed_at, case.closed_because = "archived", case.opened_at, "completed"
+        row.state = "decided"
+    submissions, now = door_of(postgres_house, meeting_clock()), datetime.now(UTC)
+    back = facts("OA-2").model_copy(update={"earlier": "OA-1", "received_at": now})
+    other = back if names_it else back.model_copy(update={"earlier": None})
+    outcomes = both_at_once(*(partial(submissions.open, COMPLAINT, said, lin) for said in (back, other)))
+    own = {row.id for row in rows(postgres_house, CaseRow, CaseRow.number == "OA-2")}
+    led = {row.case_id for row in rows(postgres_house, NumberRow)}
+    assert len(own | led) == 1, "one number, one case"
+    assert len(rows(postgres_house, SubmissionRow)) == 2, "and taken once"
+    if names_it:
+        assert sorted(receipt.first for receipt in outcomes) == [False, True]
+
+
 def test_two_transactions_that_both_see_no_such_submission_make_one(postgres_house: House):
     submissions = door_of(postgres_house, meeting_clock())
     outcomes = both_at_once(*(partial(opened, postgres_house, n, "key-1", submissions) for n in ("OA-1", "OA-2")))
