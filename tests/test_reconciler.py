@@ -19,7 +19,7 @@ from models.complaint.terms import ComplaintPromises
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import Opened
 from settings import House
-from starter.watching.reconciler import AHEAD, BEHIND, ENDED, FAILED, LINGERING, LOST, UNKNOWN
+from starter.watching.reconciler import AHEAD, BEHIND, ENDED, FAILED, LINGERING, LOST, UNKNOWN, Reconciler
 from starter.watching.watchdog import PATIENCE, SUBMISSION
 from tests.office import Office, connected, eventually
 from workflows.complaint import ComplaintWorkflow
@@ -252,6 +252,34 @@ async def test_a_run_whose_case_is_archived_is_stopped(real_office: Office, hous
         row.state, row.closed_at = "archived", office.now()
     assert await reconciled(office) == [(LINGERING, case)]
     assert await status(office, case) is WorkflowExecutionStatus.TERMINATED
+
+
+@pytest.mark.parametrize("when", ["looked", "said"])
+async def test_a_run_whose_customer_comes_back_while_somebody_looks_goes_on(
+    real_office: Office, house: House, monkeypatch: pytest.MonkeyPatch, when: str
+):
+    """E26: by the time that it would be stopped, it is the run of an open case."""
+    office = real_office
+    case = await office.open()
+    await listed(office, case, "Running")
+
+    def is_now(state: str) -> None:
+        with house.database.writing() as session:
+            row = session.get_one(CaseRow, case)
+            row.state, row.closed_at = state, office.now() if state == "archived" else None
+
+    is_now("archived")
+    doing = {"looked": "_status", "said": "_keep"}[when]
+    before = getattr(Reconciler, doing)
+
+    def back_now(*given: Any) -> Any:
+        is_now("open")
+        return before(*given)
+
+    monkeypatch.setattr(Reconciler, doing, back_now)
+    found = await reconciled(office)
+    assert found == ([] if when == "looked" else [(LINGERING, case)])
+    assert await status(office, case) is WorkflowExecutionStatus.RUNNING
 
 
 async def test_a_run_that_the_ledger_does_not_know_is_named_and_left(real_office: Office, house: House):

@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.database import once_more
 from models.tables import CaseRow, SubmissionRow, TaskRow
 from settings import House
+from starter.reopening import is_open
 from starter.submissions import Submissions
 from starter.watching.alarms import Finding, keep, report
 from starter.watching.watchdog import PATIENCE, undecided
@@ -176,16 +177,14 @@ class Reconciler:
 
     async def _idle(self, case: str) -> Finding | None:
         """A run whose case the ledger does not have open."""
-        row = await asyncio.to_thread(self._row, case)
-        if row is None:
+        if (row := await asyncio.to_thread(self._row, case)) is None:
             return Finding(UNKNOWN, case, self._clock())
-        pending = await asyncio.to_thread(self._known, case, ("pending",))
-        if row.state == "open" or pending:  # or just being opened again
-            return None
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
-                while await self._status(case) is WorkflowExecutionStatus.RUNNING:  # noqa: ASYNC110 — it may be about to end
-                    await asyncio.sleep(0.2)
+                while await asyncio.to_thread(self._is_over, case):  # or its customer has come back meanwhile
+                    if await self._status(case) is not WorkflowExecutionStatus.RUNNING:
+                        return None
+                    await asyncio.sleep(0.2)  # it may be about to end
                 return None
         return Finding(LINGERING, case, row.closed_at or self._clock(), case)
 
@@ -245,6 +244,12 @@ class Reconciler:
         with self._database.reading() as session:
             return session.get(CaseRow, case)
 
+    def _is_over(self, case: str) -> bool:
+        """Whether a case is closed, and its customer not back."""
+        with self._database.reading() as session:
+            row = session.get(CaseRow, case)
+            return row is not None and not is_open(session, row)
+
     def _known(self, case: str, states: Sequence[str]) -> set[str]:
         with self._database.reading() as session:
             ids = select(SubmissionRow.id).where(SubmissionRow.case_id == case, col(SubmissionRow.state).in_(states))
@@ -276,6 +281,8 @@ class Reconciler:
         if finding.kind not in REPAIRED or finding.case is None:
             return finding
         if finding.kind == LINGERING:
+            if not await asyncio.to_thread(self._is_over, finding.case):
+                return finding
             await self._stop(finding.case, "the ledger has archived it")
         else:
             await self.rebuild(finding.case)
