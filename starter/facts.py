@@ -17,7 +17,7 @@ MATTER = frozenset({"content", "demand"})
 CORRECTING = {
     Amend.form: ALL,
     Supplement.form: ALL,
-    BackAgain.form: frozenset(Amend.model_fields) - MATTER,  # with which the customer came back stands beside the first
+    BackAgain.form: frozenset({*Amend.model_fields, "purchased_on"}) - MATTER,  # what he is back with stands beside it
 }
 """The forms that say what is so, and of which facts each says it."""
 

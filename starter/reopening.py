@@ -43,8 +43,8 @@ def back_with(facts: Case) -> BackAgain | None:
 
 
 def continued(session: Session, earlier: CaseRow, facts: Case, intake: Any, now: datetime) -> BackAgain | None:
-    """What hands it in, where that case is opened again for it."""
-    back = back_with(facts)
+    """What hands it in, where that case is opened again for it: not for what is said of another store."""
+    back = back_with(facts) if facts.store_code in (None, earlier.store) else None
     return back if back and against(session, earlier, back, intake, now) is None else None
 
 

@@ -104,7 +104,7 @@ async def test_e26_the_third_time_the_director_hears(office: Office):
 
 async def test_e26_a_form_with_a_number_of_its_own_that_names_the_case_opens_it_again_and_leads_to_it(office: Office):
     """As a store's system sends it: the same number again is the same submission, and finds the case wherever one looks."""
-    case = await closed(office)
+    case, other = await closed(office), office.case(await office.open()).number
     number = office.case(case).number
     await office.pass_time(2 * DAY)
     facts = office.complaint(earlier=number, content="又跑绒了", received_at=(office.now() - 2 * HOUR).isoformat())
@@ -113,8 +113,12 @@ async def test_e26_a_form_with_a_number_of_its_own_that_names_the_case_opens_it_
         assert (sent.status_code, sent.json()["case"]) == (201, case)
         again = await door.post("/api/cases/complaint", json=facts)
         assert (again.status_code, again.json()["submission"]) == (200, sent.json()["submission"])
-        other = await door.post("/api/cases/complaint", json=facts | {"content": "别的事"})
-        assert (other.status_code, other.json()["code"]) == (409, "number_taken")
+        for otherwise in ({"content": "别的事"}, {"earlier": None}, {"earlier": other}, {"purchased_on": "2026-01-02"}):
+            refused = await door.post("/api/cases/complaint", json=facts | otherwise)
+            assert (refused.status_code, refused.json()["code"]) == (409, "number_taken"), otherwise
+    async with office.api() as door:
+        refused = await door.post("/api/cases/complaint", json=facts | {"store": "SH02"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "number_taken")
     assert office.case(case).cycle == 2
     due = office.tasks(case)["reply-2"]
     assert due.due_because["anchor"] == "received_at"
@@ -134,19 +138,21 @@ async def test_e26_a_form_with_a_number_of_its_own_that_names_the_case_opens_it_
 async def test_e26_a_major_case_stays_so_where_the_form_of_who_is_back_says_nothing_of_it(office: Office):
     case = await closed(office, severity="major")
     await office.pass_time(DAY)
-    assert await office.open(earlier=office.case(case).number) == case
+    assert await office.open(earlier=office.case(case).number, purchased_on="2026-01-02") == case
     async with office.api() as door:
         seen = (await door.get(f"/api/cases/{case}")).json()
-    assert (seen["facts"]["severity"], seen["corrected"]) == ("major", [])
+    assert (seen["facts"]["severity"], seen["facts"]["purchased_on"]) == ("major", "2026-01-02")
+    assert seen["corrected"] == ["purchased_on"], "which the first form left open"
 
 
 async def test_e26_later_and_at_another_store_it_is_a_new_case_that_is_linked(office: Office):
-    """After 30 days a new matter; at another store that may not see the case, a case of its own that counts on."""
+    """After 30 days a new matter; at another store, whoever types it, a case of its own that counts on."""
     case = await closed(office)
     number = office.case(case).number
-    elsewhere = await office.open(by="oa-sh02", store="SH02", earlier=number)
-    assert (elsewhere != case, office.case(elsewhere).cycle) == (True, 2)
-    assert office.heard(elsewhere, "wang") == ["back_again/None"]
+    for by in ("oa-sh02", "lin"):
+        elsewhere = await office.open(by=by, store="SH02", earlier=number)
+        assert (elsewhere != case, office.case(elsewhere).cycle, office.case(elsewhere).store) == (True, 2, "SH02")
+        assert office.heard(elsewhere, "wang") == ["back_again/None"]
     await office.pass_time(31 * DAY)
     later = await office.open(earlier=number)
     assert (later != case, office.case(later).cycle, office.case(case).state) == (True, 1, "archived")

@@ -389,6 +389,7 @@ class BackAgain(Amend):
     received_by: Code | None = None
     kind: Kind | None = None
     """What it is taken for now; None for what it was."""
+    purchased_on: date | None = None
     store_handling: StoreHandling | None = None
     form_no: Code | None = None
 

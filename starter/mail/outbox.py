@@ -75,7 +75,7 @@ class Outbox:
         came = exists().where(
             col(asked.case_id) == SubmissionRow.case_id,
             col(asked.came),
-            col(asked.at) <= col(SubmissionRow.recorded_at),  # what was said before he wrote, he was told in another way
+            col(asked.at) <= col(SubmissionRow.recorded_at),  # what was said before, he was told in another way
             col(asked.what).in_(("opened", "reopened", "unreadable")),
             col(asked.sealed) != b"",  # an erased case has nobody to write to
         )
