@@ -19,6 +19,7 @@ from starter.library.nameless import objections, without
 from starter.library.shelf import LibraryViews
 from starter.library.words import words_of
 from starter.numbers import folded
+from starter.refusals import Conflict
 from starter.views import Views
 from tests.conftest import KEYS
 from tests.office import DAY, Office
@@ -169,6 +170,24 @@ async def test_a_closing_form_that_is_not_taken_adds_nothing(office: Office):
         late = await lin.post(f"/api/cases/complaint/{case}/record", json={"finding": "工艺", "entry": ENTRY})
         assert (late.status_code, late.json()["code"]) == (409, "case_closed")
         assert (await lin.get("/api/library")).json()["items"] == []
+
+
+async def test_the_entry_of_a_second_closing_form_is_not_lost_while_its_callback_waits(office: Office):
+    """E26: as in the first handling, the form comes when it is owed; then its entry is on the shelf."""
+    case = await office.open()
+    await office.walk(case)
+    await office.pass_time(DAY)
+    await office.hand_in(case, "back_again", content="又褪色")
+    await office.walk(case, until="execution")
+    office.commit(case, "callback", outcome="satisfied", satisfaction=5)
+    with pytest.raises(Conflict) as early:
+        office.commit(case, "record", finding="工艺", entry=ENTRY)
+    assert early.value.code == "not_at_record"
+    await office.relay.deliver(case)
+    await office.hand_in(case, "record", finding="工艺", entry=ENTRY)
+    assert office.case(case).state == "archived"
+    async with office.api("lin") as lin:
+        assert [entry["case"] for entry in (await lin.get("/api/library")).json()["items"]] == [case]
 
 
 @pytest.mark.parametrize("actor", ["oa-sh01", "sun", "admin"])

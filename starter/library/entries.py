@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import Field
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete, func, select
 
 from activities.keys import KeyRing
 from models.complaint.forms import Record
 from models.forms import Code, Form, Private
 from models.library import EntryText, Short
 from models.people import Person, Role
-from models.tables import CaseRow, LibraryChangeRow, LibraryRow, LibraryWordRow, TaskRow
+from models.tables import CaseRow, EventRow, LibraryChangeRow, LibraryRow, LibraryWordRow, TaskRow
 from starter.library.nameless import objections
 from starter.library.words import shelve
 from starter.numbers import facts_of
@@ -143,14 +143,22 @@ def _changed(session: Session, entry: LibraryRow, now: datetime, by: Person, wha
 
 
 def _is_settled(session: Session, case: CaseRow) -> bool:
-    owed = select(TaskRow.key).where(TaskRow.case_id == case.id, TaskRow.form == SETTLED, TaskRow.state != "withdrawn")
-    return session.exec(owed).first() is not None
+    return bool(_closing_forms(session, case) - {"withdrawn"})
 
 
 def _is_closed(session: Session, case: CaseRow) -> bool:
     """Whether its closing form is there, or no longer wanted."""
-    states = set(session.exec(select(TaskRow.state).where(TaskRow.case_id == case.id, TaskRow.form == SETTLED)))
+    states = _closing_forms(session, case)
     return case.state != "open" or (bool(states) and "open" not in states)
+
+
+def _closing_forms(session: Session, case: CaseRow) -> set[str]:
+    """How its closing forms stand: since its customer was back, where he was (5.2 E26)."""
+    was_back = select(func.max(EventRow.at)).where(EventRow.case_id == case.id, EventRow.kind == "reopened")
+    owed = select(TaskRow.state).where(TaskRow.case_id == case.id, TaskRow.form == SETTLED)
+    if since := session.exec(was_back).one():
+        owed = owed.where(TaskRow.owed_at >= since)
+    return set(session.exec(owed))
 
 
 def _check_role(by: Person) -> None:
