@@ -273,9 +273,8 @@ class Ledger:
                 self._archive(session, case)
             case CaseReopened():
                 case.state, case.closed_at, case.closed_because = "open", None, None
-                session.delete(
-                    session.get_one(ArchiveRow, case.id)
-                )  # whole again, with what is to come, at the next end
+                if archive := session.get(ArchiveRow, case.id):  # whole again, with what is to come, at the next end
+                    session.delete(archive)
 
     def _event(self, case: CaseRow, entry: AnyEntry, key: str) -> EventRow:
         return EventRow(

@@ -29,12 +29,13 @@ def numbered(process: str, number: str) -> SelectOfScalar[CaseRow]:
     return select(CaseRow).where(CaseRow.process == process, by_either)
 
 
-def claimed(session: Session, process: str, number: str) -> CaseRow | None:
-    """The case of a business number that is about to be given, and nobody else gives it until the transaction ends: of the two
+def given_meanwhile(session: Session, process: str, number: str) -> bool:
+    """Whether somebody else has just given a business number that was free; until the transaction ends nobody does. Of the two
     tables that know numbers, none keeps the other from knowing it, too. Locked after the cases, by whoever locks any."""
-    if session.get_bind().dialect.name == "postgresql":  # elsewhere writers come one after the other anyway
-        session.connection().execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(f"{process}/{number}"))))
-    return session.exec(numbered(process, number)).first()
+    if session.get_bind().dialect.name != "postgresql":  # writers come one after the other
+        return False
+    session.connection().execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(f"{process}/{number}"))))
+    return session.exec(numbered(process, number)).first() is not None
 
 
 def back_with(facts: Case) -> BackAgain | None:
@@ -74,7 +75,8 @@ def keep_number(session: Session, case: CaseRow, form: BackAgain, submission: st
     """The number of the paper with which the customer came back leads to his case from now on. Conflict where it is another's."""
     if form.form_no is None or form.form_no == case.number:
         return
-    known = claimed(session, case.process, form.form_no)
+    given_meanwhile(session, case.process, form.form_no)
+    known = session.exec(numbered(case.process, form.form_no)).first()
     if known and known.id != case.id:
         raise Conflict("number_taken", number=form.form_no)
     if known is None:

@@ -153,7 +153,7 @@ class Submissions:
             ]
         if errors := [*errors, *unknown_store(self._people, "store", facts.store_code)]:
             raise Invalid(errors)
-        if reopening.claimed(session, process.name, facts.number):  # somebody was faster
+        if reopening.given_meanwhile(session, process.name, facts.number):
             return self.open_in(session, process, facts, by, key, holder, past)
         goes_on = earlier and not past and by.may_see(earlier.store, earlier.region)
         if goes_on and earlier and (back := reopening.continued(session, earlier, facts, intake, now)):
