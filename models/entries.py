@@ -1,11 +1,12 @@
 """What the desk tells the ledger. `key` says what an entry is: the first one written under a key wins."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from models.people import Role
+from models.promises import Promise
 from models.tasks import Refusal, Submission
 
 
@@ -33,6 +34,18 @@ class Because(BaseModel):
     """The time of the calendar that was promised, in place of a span."""
     counted: Literal["elapsed", "calendar"] = "elapsed"
     changes: list[Change] = []
+
+    @classmethod
+    def of(cls, promise: Promise, anchor: str, since: datetime) -> Self:
+        return cls(
+            promise=promise.name,
+            basis=promise.basis,
+            anchor=anchor,
+            anchored_at=since,
+            within=promise.within,
+            by=promise.by,
+            counted="calendar" if promise.by else "elapsed",
+        )
 
 
 class Armed(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from models.acts import EVERY_CASE, Closed
 from models.calendar import Rhythm
-from models.forms import Case, FieldError, Form, Instant, Private
+from models.forms import Bundle, Case, FieldError, Form, Instant, Private
 from models.people import Role
 
 C = TypeVar("C", bound=Case)
@@ -145,3 +145,12 @@ class Process:
         """What a desk may be given: that, and what only a past holds."""
         unseen: tuple[type[Form], ...] = (*self.sent, Closed)
         return {**self.submittable, **{form.form: form for form in unseen}}
+
+    def form_of(self, submission: Submission) -> Form | None:
+        """What was sent, by the name its form has now; None where there is no such form."""
+        model = self.recordable.get(self.name_now(submission.form, submission.outline))
+        return model.model_validate(submission.outline, extra="ignore") if model else None
+
+    def is_act(self, form: Form) -> bool:
+        """Whether it is about the case, not one of its tasks."""
+        return type(form) in (*self.acts, *self.sent) and not isinstance(form, Bundle)

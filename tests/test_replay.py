@@ -36,6 +36,7 @@ from tests.singing import a_canary_is_heard
 from tests.visited import VISITED
 from workflows import WORKFLOWS
 from workflows.complaint import FOURTH, ComplaintWorkflow
+from workflows.journal import in_ledger
 
 PROJECT = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
 RELEASE = "v" + PROJECT["version"].rpartition(".")[0]
@@ -69,7 +70,8 @@ workflows/complaint.py, and where the ways part:
 The promises of a case hold the edition it was opened under (models/complaint/terms.py), and a case that is rebuilt from
 the ledger keeps it.
 
-A patch, where a process has no editions, or where the desk changes (workflows/desk.py): that is every process.
+A patch, where a process has no editions, or where the desk changes (workflows/desk.py and what it is made of): that is
+every process.
 
     if workflow.patched("records-first"):  # the reason, and the day the old way may go
         ...  # the new way
@@ -370,7 +372,7 @@ class RecordsFirst(ComplaintWorkflow):
 
     @workflow.run
     async def run(self, opened: Opened[Complaint, ComplaintPromises]) -> None:
-        await self._in_ledger(Ledger.record, Recording(case=workflow.info().workflow_id, entries=[]))
+        await in_ledger(Ledger.record, Recording(case=workflow.info().workflow_id, entries=[]))
         await super().run(opened)
 
 

@@ -10,7 +10,7 @@ from temporalio import workflow
 from models.forms import Case, Code, Form, Text
 from models.people import Role
 from models.promises import Promise
-from models.tasks import Opened, Process
+from models.tasks import Opened, Process, Submission
 from workflows.desk import Desk
 
 BOTH = frozenset({Role.STORE, Role.SPECIALIST})
@@ -98,7 +98,7 @@ class BrokenInRun(LoanWorkflow):
 @workflow.defn(name="loan")
 class BrokenInClock(LoanWorkflow):
     def _next_rung(self) -> Any:
-        if any(not owed.is_open for owed in self._owed.values()):
+        if any(not owed.is_open for owed in self._tasks):
             raise KeyError("a bug in a clock")
         return super()._next_rung()
 
@@ -109,7 +109,7 @@ class BrokenInClock(LoanWorkflow):
 
 @workflow.defn(name="loan")
 class BrokenInHandler(LoanWorkflow):
-    def _open_of(self, form: str) -> Any:
+    async def _take(self, submission: Submission) -> None:
         raise KeyError("a bug in a handler")
 
     @workflow.run

@@ -44,7 +44,8 @@ from models.forms import Form
 from models.people import Role
 from models.tasks import Opened, Refusal
 from workflows.desk import COMPLETED, Desk
-from workflows.owed import F, Left, Owed
+from workflows.exits import Left
+from workflows.owed import F, Owed
 
 SECOND = 2
 THIRD = 3

@@ -7,39 +7,22 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError
 
 from activities.ledger import Ledger
-from models.acts import Accept, Acknowledge, Closed, EveryCase, Extend, HandOver, Reassign
-from models.entries import (
-    Acknowledged,
-    AnyEntry,
-    Because,
-    CaseClosed,
-    CaseOpened,
-    CaseReopened,
-    Change,
-    CycleBegun,
-    DueRung,
-    Noted,
-    Recording,
-    Sent,
-    TaskDone,
-    TaskMoved,
-    TaskOwed,
-    TaskReassigned,
-    TaskWithdrawn,
-    Told,
-)
-from models.forms import Bundle, Form, Stamp
+from models.acts import Closed, EveryCase
+from models.entries import Because
+from models.forms import Bundle, Form
 from models.people import Role
 from models.promises import Promise
 from models.tasks import OPENING, REOPENING, C, Opened, Outcome, P, Process, Refusal, Submission
-from workflows.owed import Ended, F, Kept, Left, Owed, Stretch
+from workflows.exits import Exits, Kept, Left, Stretch
+from workflows.journal import Journal, in_ledger
+from workflows.order import Order
+from workflows.owed import F, Owed
+from workflows.tasks import Tasks
 
 COMPLETED = "completed"
-CANCELLED = "cancelled"
 HISTORY = "history"
 
 
@@ -53,24 +36,16 @@ class Desk:
     process: ClassVar[Process]
 
     def __init__(self) -> None:
-        self._owed: dict[str, Owed[Any]] = {}
+        self._journal = Journal()
+        self._tasks = Tasks(self._journal)
+        self._order = Order(self.process, self._tasks, self.objection)
+        self._exits = Exits()
         self._ahead: list[Form] = []  # forms of a bundle whose tasks are still to come
-        self._offers: dict[str, str] = {}  # tasks that their owners would give to somebody
         self._outcomes: dict[str, Outcome] = {}
-        self._anchors: dict[datetime, str] = {}
-        self._refused: dict[str, Refusal] = {}  # what the ledger does not know yet
-        self._journal: list[AnyEntry] = []  # what happened and is not in the ledger yet
-        self._cause: Submission
         self._past: list[Submission] = []  # what was decided before this run and is still to be recalled
         self._entered_at: datetime | None = None
         self._turn = asyncio.Lock()
-        self._ended: str | None = None
-        self._left: str | None = None
-        self._keeping: Kept = ()
-        self._because: str | None = None
-        self._leavable = False
         self._cycle = 1
-        self._broken: BaseException | None = None
         self._kept = False
         self._closed = False
         self._reopened = 0
@@ -81,11 +56,11 @@ class Desk:
     @asynccontextmanager
     async def until_ended(self, opened: Opened[C, P]) -> AsyncIterator[None]:
         """Open the case; on leaving, archive it where `until_archived` has not."""
-        self._cause = Submission(id=opened.submission, at=opened.at, by=opened.by, role=opened.role, form=OPENING)
-        self._outcomes[opened.submission] = Outcome()
-        self._anchors = {opened.at: OPENING}
-        self._anchors |= {when: name for name, when in opened.case if isinstance(when, datetime)}
-        self._journal.append(CaseOpened(quiet=self.process.quiet, **self._by))
+        opening = Submission(id=opened.submission, at=opened.at, by=opened.by, role=opened.role, form=OPENING)
+        self._outcomes[opening.id] = Outcome()
+        self._journal.bears(opening)
+        self._journal.knows(opened.case)
+        self._journal.opened(quiet=self.process.quiet)
         self._past, self._entered_at = opened.past, opened.entered_at
         self._cycle = opened.cycle
         clock = asyncio.create_task(self._keep_time())
@@ -99,18 +74,13 @@ class Desk:
     @asynccontextmanager
     async def until_archived(self) -> AsyncIterator[None]:
         """On leaving, by its end or a side exit, drop what is still owed and archive the case, unless it is closed."""
-        try:
+        with self._exits.of_case():
             yield
-        except Ended as ended:
-            self._because = ended.because
-        except asyncio.CancelledError:  # an operator's cancel ends the case here as it does in the engine
-            self._ended = CANCELLED
         if self._closed:
             return
-        because = self._ended or self._because or COMPLETED
-        self.drop(*self._owed.values(), because=because)
-        nth = self._reopened + 1 if self._reopened else None
-        self._journal.append(CaseClosed(because=because, nth=nth, **self._by))
+        because = self._exits.because or COMPLETED
+        self.drop(*self._tasks, because=because)
+        self._journal.closed(because, nth=self._reopened + 1 if self._reopened else None)
         self._closed = True
 
     async def is_open(self) -> bool:
@@ -124,15 +94,12 @@ class Desk:
     async def until_left(self) -> AsyncIterator[Stretch]:
         """A stretch that `leave` ends early, at whatever await it stands: what it owed is dropped, what comes after it is not."""
         stretch = Stretch()
-        self._leavable, self._because = True, None
         try:
-            yield stretch
+            with self._exits.of_stretch():
+                yield stretch
         except Left as left:
-            self._because, self._left = left.because, None
             stretch.over_at = self.instant
-            self.drop(*(owed for owed in self._owed.values() if not owed.is_kept(left.keeping)), because=left.because)
-        finally:
-            self._leavable = False
+            self.drop(*(owed for owed in self._tasks if not left.keeps(owed)), because=left.because)
 
     def owe(
         self,
@@ -150,34 +117,11 @@ class Desk:
         `unit` says which of several play the role: a department, another store. A task that is owed `by_itself` is
         closed by `met`, and is on nobody's list. One that is owed `instead_of` another climbs on where that one stood.
         """
-        nth = sum(owed.form is form for owed in self._owed.values()) + 1
-        because = Because(
-            promise=promise.name,
-            basis=promise.basis,
-            anchor=self._anchors.get(since, "date"),
-            anchored_at=since,
-            within=promise.within,
-            by=promise.by,
-            counted="calendar" if promise.by else "elapsed",
-        )
-        owed = Owed(self, form.form if nth == 1 else f"{form.form}-{nth}", form, promise, because, after)
+        because = Because.of(promise, self._journal.anchor(since), since)
+        owed = Owed(self, self._tasks.next_key(form), form, promise, because, after)
         if instead_of:
             owed.climbs_on_from(instead_of)
-        self._owed[owed.key] = owed
-        self._journal.append(
-            TaskOwed(
-                task=owed.key,
-                form=form.form,
-                owner=owner,
-                unit=unit,
-                by_itself=by_itself,
-                due_at=owed.due,
-                because=owed.because,
-                after=after.form if after else None,
-                rungs=owed.armed(),
-                **self._by,
-            )
-        )
+        self._tasks.add(owed, owner, unit, by_itself=by_itself)
         for ready in [form for form in self._ahead if isinstance(form, owed.form)]:
             self._ahead.remove(ready)
             self._close(owed, ready)
@@ -188,12 +132,10 @@ class Desk:
     ) -> Owed[F]:
         """Owe, or go on with what was owed before under this promise since then: what was done stays done, what was moved
         stays moved, and who heard does not hear again."""
-        clock = (form, promise.name, since)
-        owed = (owed for owed in reversed(self._owed.values()) if owed.clock == clock)
-        before = next(owed, None)
+        before = self._tasks.latest(form, promise.name, since)
         if before and not before.withdrawn:
             return before
-        if before and after and self._was_handed_in(after, before.owed_at):
+        if before and after and self._tasks.was_handed_in(after, before.owed_at):
             after = None  # nothing is missing any more
         return self.owe(owner, form, promise, since, after, instead_of=before)
 
@@ -205,40 +147,33 @@ class Desk:
 
     def drop(self, *owed: Owed[Any], because: str) -> None:
         """Withdraw tasks that nobody owes any more; their ladders end."""
-        for task in owed:
-            if task.is_open:
-                task.withdrawn = True
-                self._journal.append(TaskWithdrawn(task=task.key, because=because, **self._by))
+        self._tasks.withdraw(*owed, because=because)
 
     def met(self, *owed: Owed[Any]) -> None:
         """Close tasks whose promise was kept by what has just been handed in."""
-        for task in owed:
-            if task.is_open:
-                task.met = True
-                self._journal.append(TaskDone(task=task.key, **self._by))
+        self._tasks.met(*owed)
 
     def tell(self, role: Role, what: str, person: str | None = None, task: str | None = None) -> None:
         """A notice without a clock, to whoever plays a role, or to a person; of a task, where it is about one."""
-        self._journal.append(Told(what=what, to=role, person=person, task=task, **self._by))
+        self._journal.told(what, role, person, task)
 
     def note(self, what: str, taken_for: str | None = None, about: str | None = None) -> None:
         """A line in the timeline; of what kind the case is from now on, and the employee it turns out to be about."""
-        self._journal.append(Noted(what=what, taken_for=taken_for, about=about, **self._by))
+        self._journal.noted(what, taken_for, about)
 
     def send(self, to: str, form: Form) -> None:
         """Hand a form in to another case of this process, once what happened here is in the ledger."""
-        outline = form.model_dump(mode="json", exclude_none=True)
-        self._journal.append(Sent(to=to, form=form.form, outline=outline, **self._by))
+        self._journal.sent(to, form)
 
     def begin_cycle(self) -> int:
         """The case is handled once more. Returns which time it is."""
         self._cycle += 1
-        self._journal.append(CycleBegun(cycle=self._cycle, **self._by))
+        self._journal.began_cycle(self._cycle)
         return self._cycle
 
     def end(self, because: str) -> None:
         """Leave by a side exit, at whatever await `run()` stands."""
-        self._ended = because
+        self._exits.end(because)
 
     def leave(self, because: str, keeping: Kept = ()) -> None:
         """Leave the stretch that `until_left` marks, `keeping` what is owed of these forms, and these tasks.
@@ -246,25 +181,24 @@ class Desk:
         The case closes for this reason once the rest is done.
         """
         assert self.may_leave
-        self._left, self._keeping = because, keeping
+        self._exits.leave(because, keeping)
 
     @property
     def may_leave(self) -> bool:
         """Whether `run()` is in such a stretch, and not on its way out of it."""
-        return self._leavable and self._left is None and self._ended is None
+        return self._exits.may_leave
 
     def move(self, *tasks: Owed[Any], to: datetime, allowed: Form | None = None) -> None:
         """Set another due time, as what was just handed in wants it, where somebody above had `allowed` it."""
-        for task in tasks:
-            self._move(task, to, allowed)
+        self._tasks.move(*tasks, to=to, allowed=allowed)
 
     def due_tasks(self) -> list[Owed[Any]]:
         """Every open task."""
-        return [owed for owed in self._owed.values() if owed.is_open]
+        return [owed for owed in self._tasks if owed.is_open]
 
     def open(self, form: type[F]) -> list[Owed[F]]:
         """The open tasks of a form, in the order in which they were owed."""
-        return [owed for owed in self._owed.values() if owed.form is form and owed.is_open]
+        return self._tasks.open(form)
 
     # For the process to say
 
@@ -285,29 +219,22 @@ class Desk:
 
     def every(self, form: type[F]) -> list[Owed[F]]:
         """The tasks of a form, whatever became of them, in the order in which they were owed."""
-        return [owed for owed in self._owed.values() if owed.form is form]
+        return self._tasks.every(form)
 
     def answers(self, form: type[F]) -> list[F]:
         """Every form of a kind that was handed in, in order."""
-        return [owed.answer for owed in self.every(form) if owed.answer]
+        return self._tasks.answers(form)
 
     @property
     def instant(self) -> datetime:
         """When what the desk is deciding now was recorded."""
-        return self._cause.at
+        return self._journal.cause.at
 
     async def wait_for(self, owed: Owed[F]) -> F:
         """The form of a task, however late; or the way out that the case takes meanwhile."""
         while owed.answer is None and not owed.met:
-            if self._broken:
-                raise self._broken
-            if self._ended:
-                raise Ended(self._ended)
-            if self._left:
-                raise Left(self._left, self._keeping)
-            await workflow.wait_condition(
-                lambda: owed.answer is not None or owed.met or bool(self._ended or self._left or self._broken)
-            )
+            self._exits.take()
+            await workflow.wait_condition(lambda: owed.answer is not None or owed.met or self._exits.is_open)
         return cast(F, owed.answer)
 
     # The door
@@ -334,7 +261,7 @@ class Desk:
     @workflow.query
     def tasks(self) -> list[str]:
         """The open tasks, for operators; screens read the ledger."""
-        return [key for key, owed in self._owed.items() if owed.is_open]
+        return [owed.key for owed in self.due_tasks()]
 
     @workflow.query
     def decided(self) -> list[str]:
@@ -349,146 +276,46 @@ class Desk:
         refused = self._objection(submission)
         self._outcomes[submission.id] = Outcome(refused=refused)
         if refused:
-            self._refused[submission.id] = refused
+            self._journal.refused(submission.id, refused)
             return
-        self._cause = submission
-        self._anchors[submission.at] = submission.form
-        form = self._form_of(submission)
+        self._journal.bears(submission)
+        form = self.process.form_of(submission)
         assert form is not None
         match form:
-            case Extend(task=key, due_at=due_at):
-                self._move(self._owed[key], due_at)
-            case Reassign(task=key, person=person):
-                self._reassign(key, person)
-                self._journal.append(Told(what="assigned", to=Role.OWNER, person=person, task=key, **self._by))
-            case HandOver(task=key, person=person):
-                self._offers[key] = person
-                self._journal.append(Told(what="offered", to=Role.OWNER, person=person, task=key, **self._by))
-            case Accept(task=key):
-                self._reassign(key, self._cause.by)
-            case Acknowledge(task=key):
-                owed = self._owed[key]
-                assert owed.breached is not None
-                owed.climbs_at = None
-                heard = Acknowledged(task=key, generation=owed.generation, rung=owed.breached, **self._by)
-                self._journal.append(heard)
+            case _ if isinstance(form, EveryCase):
+                self._tasks.take(form)
             case Closed():
                 self.end(HISTORY)
             case _ if self._closed:
-                self._reopen(submission, form)
+                self._reopen(form)
             case Bundle():
                 self._ahead = form.then()
                 for part in form.now():
-                    self._close(self._open_of(part.form)[0], part)
-            case _ if self._is_act(type(form)):
-                self.follow(form.stamped(self._stamp))
+                    self._close(self.open(type(part))[0], part)
+            case _ if self.process.is_act(form):
+                self.follow(form.stamped(self._journal.stamp))
             case _:
-                task = submission.task and self.process.key_now(submission.task)
-                self._close(self._owed[task or self._open_of(form.form)[0].key], form)
-        await self._settle()
+                task = submission.task and self._tasks[self.process.key_now(submission.task)]
+                self._close(task or self.open(type(form))[0], form)
+        await self._journal.carry()
         self._ahead = []  # what did not come up with its bundle closes nothing later
 
     def _objection(self, submission: Submission) -> Refusal | None:
-        """What stands against a submission now: order and openness. The door has validated the form and the sender."""
         if self._closed and (self._over or submission.form != REOPENING):
             return Refusal(code="case_closed")
-        form = self._form_of(submission)
-        if form is None:
-            return Refusal(code="unknown_form", values={"form": submission.form})
-        model = type(form)
-        if model is Closed:
-            return None
-        if isinstance(form, EveryCase):
-            return self._objection_to_act(form, submission.by)
-        parts = form.now() if isinstance(form, Bundle) else [] if self._is_act(model) else [form]
-        task = submission.task and self.process.key_now(submission.task) if model in self.process.forms else None
-        against = (self._objection_to_form(part.form, task) or self.objection(part, submission.role) for part in parts)
-        return next(filter(None, against), None) or (None if parts else self.objection(form, submission.role))
-
-    def _form_of(self, submission: Submission) -> Form | None:
-        """What was sent, by the name its form has now; None where the process has no such form."""
-        model = self.process.recordable.get(self.process.name_now(submission.form, submission.outline))
-        return model.model_validate(submission.outline, extra="ignore") if model else None
-
-    def _objection_to_act(self, act: EveryCase, by: str) -> Refusal | None:
-        owed = self._owed.get(act.task)
-        if owed is None:
-            return Refusal(code="no_such_task", values={"task": act.task})
-        if not owed.is_open:
-            return Refusal(code="already_done", values={"task": act.task})
-        match act:
-            case Accept() if self._offers.get(act.task) != by:
-                return Refusal(code="not_offered", values={"task": act.task})
-            case Acknowledge() if owed.breached is None:
-                return Refusal(code="nothing_to_acknowledge", values={"task": act.task})
-            case Extend(due_at=due_at) if due_at <= owed.due:
-                return Refusal(code="not_later", values={"task": act.task, "due_at": owed.due.isoformat()})
-        return None
-
-    def _objection_to_form(self, form: str, task: str | None) -> Refusal | None:
-        of_form = [owed for owed in self._owed.values() if owed.form.form == form and task in (None, owed.key)]
-        waiting = [owed for owed in of_form if owed.is_open]
-        if not of_form:
-            return Refusal(code="not_owed_yet", values={"task": task or form})
-        if not waiting:
-            return Refusal(code="already_done", values={"task": of_form[-1].key})
-        if len(waiting) > 1:
-            return Refusal(code="which_task", values={"tasks": ", ".join(owed.key for owed in waiting)})
-        before = waiting[0].after
-        if before and not self._was_handed_in(before, waiting[0].owed_at):
-            return Refusal(code="not_possible_yet", values={"task": waiting[0].key, "before": before.form})
-        return None
-
-    def _was_handed_in(self, form: type[Form], since: datetime) -> bool:
-        return any(answer.at >= since for answer in self.answers(form))
-
-    def _open_of(self, form: str) -> list[Owed[Any]]:
-        return [owed for owed in self._owed.values() if owed.form.form == form and owed.is_open]
+        return self._order.objection(submission)
 
     def _close(self, owed: Owed[Any], form: Form) -> None:
-        owed.answer = form.stamped(self._stamp)
-        self._journal.append(TaskDone(task=owed.key, **self._by))
+        self._tasks.close(owed, form)
         self.follow(form)
 
-    def _reopen(self, submission: Submission, form: Form) -> None:
-        self._anchors |= {when: name for name, when in form if isinstance(when, datetime)}
+    def _reopen(self, form: Form) -> None:
+        self._journal.knows(form)
         self._reopened += 1
-        self._ended = self._left = self._because = None
+        self._exits.shut()
         self._closed = False
-        self._journal.append(CaseReopened(nth=self._reopened, **self._by))
-        self.reopened(form.stamped(self._stamp))
-
-    def _is_act(self, model: type[Form]) -> bool:
-        return model in (*self.process.acts, *self.process.sent) and not issubclass(model, Bundle)
-
-    @property
-    def _stamp(self) -> Stamp:
-        return Stamp(by=self._cause.by, role=self._cause.role, at=self._cause.at, submission=self._cause.id)
-
-    def _reassign(self, key: str, person: str) -> None:
-        self._offers.pop(key, None)
-        self._journal.append(TaskReassigned(task=key, person=person, **self._by))
-
-    def _move(self, owed: Owed[Any], due_at: datetime, allowed: Form | None = None) -> None:
-        change = Change(due_before=owed.due, due_at=due_at, by=self._cause.by, submission=self._cause.id)
-        if allowed:
-            change = change.model_copy(update={"allowed_by": allowed.stamp.by, "allowed": allowed.stamp.submission})
-        owed.move(change)
-        self._journal.append(
-            TaskMoved(
-                task=owed.key,
-                generation=owed.generation,
-                due_at=owed.due,
-                because=owed.because,
-                rungs=owed.armed(),
-                **self._by,
-            )
-        )
-        self._journal.append(Told(what="extended", to=Role.OWNER, task=owed.key, **self._by))
-
-    @property
-    def _by(self) -> dict[str, Any]:
-        return {"at": self._cause.at, "submission": self._cause.id, "by": self._cause.by, "role": self._cause.role}
+        self._journal.reopened(self._reopened)
+        self.reopened(form.stamped(self._journal.stamp))
 
     # Clocks
 
@@ -496,7 +323,7 @@ class Desk:
         """Sleep until the next rung of any task, fire it, and so on until the case is closed."""
         while True:
             async with self._turn:
-                await self._settle()
+                await self._journal.carry()
                 await self._recall()
                 self._kept = True
             if self._over:
@@ -521,41 +348,24 @@ class Desk:
 
     def _next_rung(self) -> tuple[datetime, str, int] | None:
         """When the next rung of all tasks is planned, and which; the generation tells a moved one from the one before."""
-        ahead = [(at, key, owed.generation) for key, owed in self._owed.items() if (at := owed.next_rung_at)]
-        return min(ahead, default=None)
+        return min(((at, owed.key, owed.generation) for owed in self._tasks if (at := owed.next_rung_at)), default=None)
 
     async def _fire_before(self, instant: datetime) -> None:
         """Fire every rung planned before an instant, in their order, taking first what was recorded before each."""
         while not self._closed and (rung := self._next_rung()) and rung[0] < instant:
-            planned_at, key, generation = rung
-            owed = self._owed[key]
-            climbs = owed.climbs
-            nth = owed.breached if climbs else owed.rung
-            assert nth is not None
-            told = owed.ladder[nth]
+            planned_at, key, _ = rung
+            owed = self._tasks[key]
             foreign = bool(self._past) and self._entered_at is not None and planned_at < self._entered_at
-            now = planned_at if foreign else max(workflow.now(), planned_at)
-            fired = await self._in_ledger(
-                Ledger.fire,
-                DueRung(
-                    case=workflow.info().workflow_id,
-                    task=key,
-                    generation=generation,
-                    rung=nth,
-                    tell=told.tell,
-                    planned_at=planned_at,
-                    now=now,
-                    silent=foreign or (told.is_reminder and owed.due <= now),
-                    acknowledge=told.acknowledge,
-                    urgent=self.is_urgent,
-                    hop=owed.hops + 1 if climbs else 0,
-                    known=list(self._outcomes),
-                ),
+            due = owed.due_rung(
+                case=workflow.info().workflow_id,
+                now=planned_at if foreign else max(workflow.now(), planned_at),
+                silent=foreign,
+                urgent=self.is_urgent,
+                known=list(self._outcomes),
             )
-            if fired.at and climbs:
-                owed.climbs_at, owed.hops = fired.climbs_at, owed.hops + 1
-            elif fired.at:
-                owed.fired(fired.at, fired.climbs_at, fired.hops)
+            fired = await in_ledger(Ledger.fire, due)
+            if fired.at:
+                owed.fired(due, fired)
             for submission in fired.earlier:  # and between them, too, what was planned comes first
                 await self._fire_before(submission.at)
                 await self._take(submission)
@@ -563,35 +373,4 @@ class Desk:
     def _note_breakage(self, clock: asyncio.Task[None]) -> None:
         """An exception in a background task is silent in asyncio: hand it to whoever waits in `run()`."""
         if not clock.cancelled():
-            self._broken = clock.exception()
-
-    # The ledger
-
-    async def _settle(self) -> None:
-        """Let everything this instant causes happen, then carry it to the ledger in one transaction."""
-        await workflow.wait_condition(lambda: True)
-        while self._journal:
-            recording = Recording(case=workflow.info().workflow_id, entries=self._journal, refused=self._refused)
-            self._journal, self._refused = [], {}
-            await self._in_ledger(Ledger.record, recording)
-
-    async def _in_ledger(self, method: Any, argument: Any) -> Any:
-        """Write locally, which costs one event of history; when that fails for seconds, as an activity that never gives up."""
-        try:
-            return await workflow.execute_local_activity_method(
-                method,
-                argument,
-                start_to_close_timeout=timedelta(seconds=1),
-                schedule_to_close_timeout=timedelta(seconds=3),
-                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=4),
-            )
-        except FailureError as failure:
-            workflow.logger.error("ledger.unreachable", extra={"failure": type(failure).__name__})
-            return await workflow.execute_activity_method(
-                method,
-                argument,
-                start_to_close_timeout=timedelta(seconds=5),
-                retry_policy=RetryPolicy(
-                    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2)
-                ),
-            )
+            self._exits.broken = clock.exception()

@@ -1,40 +1,14 @@
-"""What a case owes: a form, its clock and its ladder; and the ways out of `run()`."""
+"""What a case owes: a form, its clock and its ladder."""
 
 from collections.abc import Coroutine, Generator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from models.entries import Armed, Because, Change
-from models.forms import Form
+from models.entries import Armed, Because, Change, DueRung, Fired
+from models.forms import Form, Stamp
 from models.promises import Promise
 
 F = TypeVar("F", bound=Form)
-Kept = tuple["type[Form] | Owed[Any]", ...]
-"""What is owed on where a stretch is left: all of a form, or a task."""
-
-
-class Ended(Exception):
-    """A case leaves by a side exit. Raised at whatever await its `run()` stands."""
-
-    def __init__(self, because: str) -> None:
-        super().__init__(because)
-        self.because = because
-
-
-class Left(Ended):
-    """A stretch of `run()` is left by a side exit, `keeping` some of what is owed; what comes after it is owed all the same."""
-
-    def __init__(self, because: str, keeping: Kept = ()) -> None:
-        super().__init__(because)
-        self.keeping = keeping
-
-
-@dataclass
-class Stretch:
-    """A part of `run()`, and when it was over: `run()` says so at its end, `leave` where it was left."""
-
-    over_at: datetime | None = None
 
 
 class Waiting(Protocol):
@@ -66,6 +40,7 @@ class Owed(Generic[F]):
         self.breached: int | None = None  # the last rung that told of a breach
         self.climbs_at: datetime | None = None
         self.hops = 0
+        self.offered_to: str | None = None  # to whom its owner would give it
         self.answer: F | None = None
         self.met = False
         self.withdrawn = False
@@ -81,9 +56,6 @@ class Owed(Generic[F]):
     @property
     def is_open(self) -> bool:
         return self.answer is None and not self.met and not self.withdrawn
-
-    def is_kept(self, keeping: Kept) -> bool:
-        return self in keeping or self.form in keeping
 
     def planned(self, rung: int) -> datetime:
         """When a rung is to fire. After an escalation the next one keeps its distance, however late the first one was."""
@@ -119,19 +91,45 @@ class Owed(Generic[F]):
         self.because = self.because.model_copy(update={"changes": before.because.changes})
         self.rung, self.escalated_at = before.rung, before.escalated_at
 
-    def fired(self, at: datetime, climbs_at: datetime | None, hops: int) -> None:
-        self.escalated_at = None if self.ladder[self.rung].is_reminder else at
+    def due_rung(self, *, case: str, now: datetime, silent: bool, urgent: bool, known: list[str]) -> DueRung:
+        """What comes next, for the ledger to fire; told to nobody where that is `silent`, or a reminder that comes too late."""
+        nth = self.breached if self.climbs else self.rung
+        assert self.next_rung_at is not None
+        assert nth is not None
+        rung = self.ladder[nth]
+        return DueRung(
+            case=case,
+            task=self.key,
+            generation=self.generation,
+            rung=nth,
+            tell=rung.tell,
+            planned_at=self.next_rung_at,
+            now=now,
+            silent=silent or (rung.is_reminder and self.due <= now),
+            acknowledge=rung.acknowledge,
+            urgent=urgent,
+            hop=self.hops + 1 if self.climbs else 0,
+            known=known,
+        )
+
+    def fired(self, rung: DueRung, fired: Fired) -> None:
+        self.climbs_at = fired.climbs_at
+        if rung.hop:
+            self.hops = rung.hop
+            return
+        self.hops = fired.hops
+        self.escalated_at = None if self.ladder[self.rung].is_reminder else fired.at
         self.breached = None if self.ladder[self.rung].is_reminder else self.rung
-        self.climbs_at, self.hops = climbs_at, hops
         self.rung += 1
 
-    def move(self, change: Change) -> None:
+    def move(self, due_at: datetime, wanted: Stamp, allowed: Form | None) -> None:
         """Set a new due time and arm again every rung that still lies ahead of it."""
+        change = Change(due_before=self.due, due_at=due_at, by=wanted.by, submission=wanted.submission)
+        if allowed:
+            change = change.model_copy(update={"allowed_by": allowed.stamp.by, "allowed": allowed.stamp.submission})
         self.because = self.because.model_copy(update={"changes": [*self.because.changes, change]})
-        self.due = change.due_at
+        self.due = due_at
         self.generation += 1
         self.escalated_at = self.breached = self.climbs_at = None
-        gone = (rung.is_reminder and self.due + rung.after <= self._desk.instant for rung in self.ladder)
-        self.rung = sum(
-            gone
-        )  # of the others none: whatever the clocks say, somebody hears when the new time has passed
+        # of the others none is gone: whatever the clocks say, somebody hears when the new time has passed
+        self.rung = sum(rung.is_reminder and self.due + rung.after <= wanted.at for rung in self.ladder)
