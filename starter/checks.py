@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from activities.cases import other_case
 from activities.duplicates import owed, owes_less
-from activities.ledger import other_case
 from models.acts import Acknowledge, HandOver, Reassign
 from models.complaint.forms import BackAgain
 from models.forms import Bundle, FieldError, Form

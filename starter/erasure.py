@@ -12,8 +12,9 @@ from fastapi import APIRouter, Header, Path
 from pydantic import BaseModel
 from sqlmodel import Session, col, delete, func, select
 
+from activities.archive import sealed_whole
+from activities.cases import locked
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import locked, sealed_whole
 from activities.members import found as members_found
 from models.complaint import COMPLAINT
 from models.forms import HIDDEN, Code, Private

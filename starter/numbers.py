@@ -10,7 +10,7 @@ from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, P
 from sqlmodel import Session, col, select
 
 from activities.keys import KeyRing
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.forms import FieldError
 from models.tables import SubmissionRow
 from models.tasks import OPENING

@@ -12,10 +12,11 @@ import structlog
 from sqlmodel import Session, col, func, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from activities.cases import locked
 from activities.database import Database, once_more
 from activities.duplicates import left_to_nobody
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import as_submission, locked, unsealed
+from activities.submissions import as_submission, unsealed
 from models import policy
 from models.complaint.forms import Amend, BackAgain
 from models.forms import LEDGER, Case, Form, Private

@@ -9,7 +9,7 @@ from sqlmodel import Session, and_, col, func, or_, select
 
 from activities.gathering import is_shown
 from activities.keys import KeyRing
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.complaint import COMPLAINT
 from models.forms import HIDDEN, FieldError
 from models.organisation import Directory, Who

@@ -20,7 +20,7 @@ from temporalio.worker import Worker
 import worker
 from activities import schema
 from activities.database import Database
-from activities.ledger import as_submission
+from activities.submissions import as_submission
 from models.tables import SubmissionRow
 from models.tasks import Opened
 from settings import House, Settings

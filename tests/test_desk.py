@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import EventType
 
 import workflows
 from activities import schema
-from activities.ledger import as_submission
+from activities.submissions import as_submission
 from models import policy
 from settings import House, Settings
 from tests import umbrellas

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlmodel import col, select
 
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.tables import AttachmentRow, CaseRow, DeliveryRow, LetterRow, NoticeRow, SubmissionRow
 from settings import House
 from starter.mail.letters import content_of, find, reference_of

@@ -35,9 +35,10 @@ from sqlmodel import Session, SQLModel, col, func, select, text
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities import database, schema
+from activities.cases import locked
 from activities.database import Database
 from activities.keys import COLUMN
-from activities.ledger import Ledger, locked
+from activities.ledger import Ledger
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint
 from models.complaint.forms import Reclassify, Reply

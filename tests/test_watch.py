@@ -31,7 +31,8 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 import worker
 from activities import schema
 from activities.database import Database
-from activities.ledger import Ledger, as_submission
+from activities.ledger import Ledger
+from activities.submissions import as_submission
 from models import policy
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint

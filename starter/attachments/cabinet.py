@@ -22,9 +22,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, select
 
+from activities.cases import locked
 from activities.database import Database
 from activities.keys import COLUMN, KeyRing, UnknownKey
-from activities.ledger import locked
 from models.forms import FieldError, Text
 from models.people import Person, Role
 from models.tables import AttachmentRow, CaseRow, EventRow

@@ -11,7 +11,7 @@ from sqlalchemy import String, column, literal, values
 from sqlalchemy import case as by_value
 from sqlmodel import and_, col, func, or_, select
 
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.forms import Code
 from models.library import Tag
 from models.tables import CaseRow, LibraryChangeRow, LibraryRow, LibraryWordRow

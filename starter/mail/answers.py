@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, or_, select
 
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.forms import Code, Private
 from models.people import Person, Role
 from models.tables import AnswerRow, CaseRow, TaskRow

@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, exists, select
 
 from activities.database import once_more
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.tables import CaseRow, LetterRow, SubmissionRow
 from models.words import choice, label, say
 from settings import House

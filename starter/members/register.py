@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlmodel import Session, col, delete, insert, select
 
 from activities import members
+from activities.cases import locked
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import locked
 from activities.members import AT_ONCE, read_day
 from models.audit import Supplement
 from models.forms import LEDGER, FieldError

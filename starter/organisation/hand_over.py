@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
+from activities.cases import locked
 from activities.gathering import key_together
-from activities.ledger import locked
 from models.acts import Reassign
 from models.complaint.forms import Assist
 from models.duty import Absence

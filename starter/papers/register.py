@@ -13,7 +13,7 @@ from xlsxwriter import Workbook
 
 from activities.database import Database
 from activities.keys import KeyRing
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.complaint import COMPLAINT
 from models.forms import HIDDEN
 from models.organisation import Who

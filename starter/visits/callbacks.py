@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import literal, union_all
 from sqlmodel import col, func, select
 
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.complaint import COMPLAINT
 from models.complaint.facts import Customer, Reached
 from models.forms import Code, FieldError, Private, Text

@@ -12,8 +12,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session, col, func, select
 
+from activities.cases import locked
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import locked
 from models.complaint import COMPLAINT
 from models.complaint.facts import Complaint, Customer, Goods, Reached
 from models.forms import LEDGER, Code, FieldError, Private, Text

@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
+from activities.archive import sealed_whole
+from activities.cases import locked
 from activities.keys import COLUMN, KeyRing
-from activities.ledger import locked, sealed_whole, unsealed
+from activities.submissions import unsealed
 from models.forms import LEDGER
 from models.tables import ArchiveRow, CaseRow, SubmissionRow, VisitCallRow, VisitFinderRow, VisitRow
 from models.visits.facts import PlannedVisit

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
+from activities.cases import locked
 from activities.database import once_more
-from activities.ledger import locked
 from models.forms import Private, Text
 from models.people import Person
 from models.tables import CaseRow, SubmissionRow, VisitRow

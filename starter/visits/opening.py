@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import col, not_, select
 
+from activities.cases import locked
 from activities.database import once_more
-from activities.ledger import locked
 from models import policy
 from models.calendar import Period
 from models.forms import Case

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlmodel import Session, col, select
 
+from activities.cases import locked
 from activities.keys import KeyRing
-from activities.ledger import locked, unsealed
+from activities.submissions import unsealed
 from models import policy
 from models.forms import LEDGER, FieldError, Private, Text
 from models.people import CALENDAR, Person, Role, Store

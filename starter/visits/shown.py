@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sqlalchemy import String, case, cast, literal
 from sqlmodel import col, func, select
 
-from activities.ledger import unsealed
+from activities.submissions import unsealed
 from models.complaint.facts import Customer
 from models.forms import Code, FieldError
 from models.people import Person, Role

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from activities.cases import locked
 from activities.database import once_more
-from activities.ledger import locked
 from models.organisation import Wanted, Who
 from models.people import CALENDAR, Role, Store
 from models.tables import CaseRow, VisitRow
