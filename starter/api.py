@@ -24,6 +24,7 @@ from models.words import Language, language_of, say
 from settings import LOOPBACK
 from starter import answering, customers, erasure, reference
 from starter.attachments import doors as attachment_doors
+from starter.docket import Receipt
 from starter.expiry import doors as expiry
 from starter.front import Front
 from starter.library import doors as library
@@ -35,7 +36,6 @@ from starter.papers import doors as papers
 from starter.post import doors as post
 from starter.refusals import Invalid, Refused, TooLarge, field_errors, of_ledger, reason_of
 from starter.shown import CaseSummary, CaseView, NoticeView, SubmissionView, TaskView
-from starter.submissions import Receipt
 from starter.visits import doors as visits
 from starter.visits import papers as visit_papers
 from starter.watching import metrics

@@ -27,6 +27,7 @@ from settings import TASK_QUEUE, House
 from starter.attachments.cabinet import Attachments
 from starter.calendar.almanac import Almanac
 from starter.calendar.keeper import Keeper
+from starter.docket import Docket, Receipt
 from starter.errands import errands
 from starter.expiry.lists import Lists
 from starter.expiry.rounds import Rounds
@@ -42,7 +43,7 @@ from starter.organisation.staffing import Staffing
 from starter.post.wording import spoken
 from starter.refusals import Conflict, Full, NotFound, Unauthenticated, of_ledger
 from starter.relay import Relay
-from starter.submissions import Receipt, Submissions
+from starter.submissions import Submissions
 from starter.views import Views
 from starter.watching.bell import Bell
 from starter.watching.canary import CanaryWatch
@@ -78,7 +79,8 @@ class Front:
         heard = partial(heard_of, self.submissions, house.people)
         self.receipts.followers.append(heard)
         self.audits.register.followers.append(heard)
-        self.relay = Relay(self.submissions, temporal, task_queue)
+        self.docket = Docket(house.database, house.keys, house.people, clock)
+        self.relay = Relay(self.docket, temporal, task_queue)
         files = house.settings.data / "attachments"
         self.attachments = Attachments(house.database, house.keys, files, clock, house.calendar)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
@@ -131,7 +133,7 @@ class Front:
 
     @property
     def reconciler(self) -> Reconciler:
-        return Reconciler(self.submissions, self.house, self.temporal, self._clock, self.task_queue)
+        return Reconciler(self.docket, self.house, self.temporal, self._clock, self.task_queue)
 
     @staticmethod
     def check(house: House) -> None:

@@ -22,7 +22,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.tasks import OPENING, REOPENING, Outcome, Refusal
-from starter.submissions import Delivery, Receipt, Submissions
+from starter.docket import Delivery, Docket, Receipt
 
 ANSWER_WITHIN = timedelta(seconds=1.8)
 """How long a door waits for Temporal's answer before it says "being processed"."""
@@ -79,8 +79,8 @@ class Breaker:
 class Relay:
     """Carries submissions from the ledger to Temporal and Temporal's answers back."""
 
-    def __init__(self, submissions: Submissions, client: Client, task_queue: str) -> None:
-        self._submissions = submissions
+    def __init__(self, docket: Docket, client: Client, task_queue: str) -> None:
+        self._docket = docket
         self._client = client
         self._task_queue = task_queue
         self.answer_within = ANSWER_WITHIN
@@ -103,7 +103,7 @@ class Relay:
                     receipt = await self._decided(receipt, holder)
         if receipt.first and receipt.state == "refused":
             with _whatever_happens(receipt):
-                await asyncio.to_thread(self._submissions.heard, receipt.submission)
+                await asyncio.to_thread(self._docket.heard, receipt.submission)
         return receipt
 
     async def carry(self, *cases: str) -> None:
@@ -118,7 +118,7 @@ class Relay:
             await asyncio.wait({self._in_background(self.deliver(receipt.case, holder, receipt.delivery))})
         pause = 0.01
         while True:
-            known = await asyncio.to_thread(self._submissions.receipt, receipt.submission)
+            known = await asyncio.to_thread(self._docket.receipt, receipt.submission)
             if known.state != "pending" or not self.breaker.lets_through():
                 return replace(known, first=receipt.first)
             await asyncio.sleep(pause)
@@ -139,25 +139,23 @@ class Relay:
     async def deliver(self, case: str, holder: str | None = None, first: Delivery | None = None) -> None:
         """Send the case's undecided submissions, oldest first, each after the one before is decided."""
         holder = holder or secrets.token_hex(4)
-        delivery = first or await asyncio.to_thread(self._submissions.next_of, case, holder)
+        delivery = first or await asyncio.to_thread(self._docket.next_of, case, holder)
         while delivery:
             submission = delivery.submission.id
             try:
                 refusal = await self._answer_to(case, delivery)
             except Undelivered as reason:
                 ended, answered = isinstance(reason, Gone), isinstance(reason, Gone | TheDeskFailed)
-                if not ended or not await asyncio.to_thread(
-                    self._submissions.decide_without_engine, submission, holder
-                ):
+                if not ended or not await asyncio.to_thread(self._docket.decide_without_engine, submission, holder):
                     level = log.error if ended else log.warning  # the ledger has an open case that nobody runs
                     level("submission.undelivered", case=case, submission=submission, reason=str(reason))
                     self.breaker.note(case, answered)
-                    await asyncio.to_thread(self._submissions.postpone, case, submission, holder)
+                    await asyncio.to_thread(self._docket.postpone, case, submission, holder)
                     return
-                delivery = await asyncio.to_thread(self._submissions.next_of, case, holder)
+                delivery = await asyncio.to_thread(self._docket.next_of, case, holder)
             else:
                 self.breaker.note(case, answered=True)
-                delivery = await asyncio.to_thread(self._submissions.decide, submission, refusal, holder)
+                delivery = await asyncio.to_thread(self._docket.decide, submission, refusal, holder)
 
     async def _answer_to(self, case: str, delivery: Delivery) -> Refusal | None:
         """Why the desk refused a submission, or None. Undelivered when there is no answer."""
@@ -234,7 +232,7 @@ class Relay:
 
     async def _waiting(self, again: bool) -> list[str]:
         try:
-            return await asyncio.to_thread(self._submissions.waiting, 2 * AT_ONCE, again)
+            return await asyncio.to_thread(self._docket.waiting, 2 * AT_ONCE, again)
         except OperationalError as error:
             log.warning("relay.cannot_read_ledger", reason=type(error.orig).__name__)
             return []

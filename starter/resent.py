@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.complaint.facts import Complaint
 from models.complaint.forms import Amend
@@ -10,10 +10,20 @@ from models.forms import LEDGER, Case
 from models.people import Person, Role
 from models.tables import CaseRow, SubmissionRow
 from models.tasks import OPENING
-from starter.facts import laid_over
-from starter.refusals import Conflict
+from starter.facts import Said, laid_over
 
 GROUPS = ("customer", "goods")
+
+
+class Otherwise(NamedTuple):
+    """What a form says otherwise than those its sender has sent before it; and the fields that no amendment can change."""
+
+    form: Amend
+    cannot: list[str]
+
+    @property
+    def is_amendment(self) -> bool:
+        return bool(self.form.model_fields_set) and not self.cannot
 
 
 def sends_again(case: CaseRow, opening: SubmissionRow, facts: Case, by: Person) -> bool:
@@ -27,8 +37,8 @@ def sends_again(case: CaseRow, opening: SubmissionRow, facts: Case, by: Person) 
     )
 
 
-def amendment(number: str, sent: Sequence[tuple[str, Mapping[str, Any]]], facts: Case) -> Amend:
-    """What a form says otherwise than those that its sender has `sent` before it. Conflict where that cannot be amended."""
+def otherwise(sent: Sequence[Said], facts: Case) -> Otherwise:
+    """How a form differs from those that its sender has `sent`, the opening first."""
     (_, opened), *amended = sent
     before, now = laid_over(opened, amended), facts.model_dump(mode="json", context=LEDGER, exclude_none=True)
     said: dict[str, Any] = {}
@@ -41,9 +51,7 @@ def amendment(number: str, sent: Sequence[tuple[str, Mapping[str, Any]]], facts:
             said.setdefault(group, {})[field] = what
         else:
             said[name] = what
-    if cannot:
-        raise Conflict("not_amendable", number=number, fields=", ".join(cannot))
-    return Amend.model_validate(said)
+    return Otherwise(Amend.model_validate(said), cannot)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

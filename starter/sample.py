@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from models.organisation import Who
 from models.people import Person
+from starter.docket import Docket, Receipt
 from starter.refusals import NotFound, Refused
 from starter.relay import Relay
-from starter.submissions import Receipt, Submissions
+from starter.submissions import Submissions
 from workflows import PROCESSES
 
 FILE = Path(__file__).with_name("sample.toml")
@@ -63,6 +64,7 @@ def rows() -> list[SampleSubmission]:
 
 async def fill(
     submissions: Submissions,
+    docket: Docket,
     relay: Relay,
     people: Who,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -72,7 +74,7 @@ async def fill(
     Filling again opens nothing twice and goes on where an interrupted one stopped. A row that the directory or the
     ledger does not fit is left out; it never stops the others.
     """
-    desk = _Desk(submissions, relay, people, clock)
+    desk = _Desk(submissions, docket, relay, people, clock)
     opened = 0
     for row in rows():
         try:
@@ -89,13 +91,14 @@ async def fill(
 @dataclass(frozen=True)
 class _Desk:
     submissions: Submissions
+    docket: Docket
     relay: Relay
     people: Who
     clock: Callable[[], datetime]
 
     async def open(self, row: SampleSubmission) -> Receipt:
         try:
-            return self.submissions.receipt(row.key)
+            return self.docket.receipt(row.key)
         except NotFound:
             facts = PROCESS.case.model_validate(row.facts(self.clock()))
             by = self._known(row.by)

@@ -104,7 +104,7 @@ async def until(office: Office, instant: datetime) -> None:
 
 async def delivered(office: Office) -> None:
     """As the relay does, as many at once, until nothing waits."""
-    while cases := office.submissions.waiting(AT_ONCE, again=False) or office.submissions.waiting(AT_ONCE, again=True):
+    while cases := office.docket.waiting(AT_ONCE, again=False) or office.docket.waiting(AT_ONCE, again=True):
         await asyncio.gather(*(_deliver(office, case) for case in cases))
 
 

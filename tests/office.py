@@ -27,9 +27,9 @@ from models.people import Person
 from models.tables import CaseRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from settings import House
 from starter import api, relay
+from starter.docket import Receipt
 from starter.front import Front
 from starter.organisation import versions
-from starter.submissions import Receipt
 from workflows import PROCESSES, WORKFLOWS
 from workflows.desk import Desk
 
@@ -115,7 +115,7 @@ class Office:
         self.house = house
         self.task_queue = f"stories-{token_hex(4)}"
         self.front = Front(house, client, self.now, self.task_queue)
-        self.submissions = self.front.submissions
+        self.submissions, self.docket = self.front.submissions, self.front.docket
         self.relay = self.front.relay
         self.ledger = Ledger(house.database, house.keys, house.people, self.now)
         self._ahead = timedelta(0)
@@ -264,7 +264,7 @@ class Office:
             if receipt.state != "pending":
                 return receipt
             await self.relay.deliver(receipt.case)
-            later = self.submissions.receipt(receipt.submission)
+            later = self.docket.receipt(receipt.submission)
             return later if later.state != "pending" else None
 
         return await eventually(known, within=90)

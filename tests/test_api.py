@@ -643,7 +643,7 @@ async def test_what_is_committed_is_never_answered_as_a_failure(office: Office, 
     def fails(*_: Any) -> Any:
         raise RuntimeError("after the commit")
 
-    monkeypatch.setattr(office.submissions, "receipt", fails)
+    monkeypatch.setattr(office.docket, "receipt", fails)
     async with office.api("oa-sh01") as store:
         answer = await store.post("/api/cases/complaint", json=office.complaint())
     assert answer.status_code in (201, 202)

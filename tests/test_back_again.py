@@ -335,7 +335,7 @@ async def test_the_answer_is_lost_and_the_run_too_yet_the_case_is_open_again_onc
     assert (office.case(case).state, office.submission(receipt.submission).state) == ("open", "pending")
     await office.front.reconciler.rebuild(case)
     await office.pass_time(HOUR)
-    await eventually(lambda: office.submissions.next_of(case, "other") is not None)
+    await eventually(lambda: office.docket.next_of(case, "other") is not None)
     await office.relay.deliver(case, "other")
     assert office.submission(receipt.submission).state == "decided"
     assert office.open_tasks(case) == {"reply-2", "solution-2", "callback-2"}

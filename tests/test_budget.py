@@ -24,8 +24,8 @@ from activities.submissions import as_submission
 from models.tables import SubmissionRow
 from models.tasks import Opened
 from settings import House, Settings
+from starter.docket import Receipt
 from starter.front import Front
-from starter.submissions import Receipt
 from tests.bare import BareWorkflow, keep
 from tests.conftest import KEYS
 from tests.office import HOUR, Office, connected, eventually
@@ -108,7 +108,7 @@ class MeteredOffice(Office):
         self.bills: dict[str, Bill] = {}
         client = await Client.connect(engine, data_converter=self.client.data_converter, runtime=self.meter.runtime)
         self.front = Front(self.house, client, self.now, self.task_queue)
-        self.submissions, self.relay = self.front.submissions, self.front.relay
+        self.submissions, self.docket, self.relay = self.front.submissions, self.front.docket, self.front.relay
         self.meter.read()
 
     async def open(self, **facts: Any) -> str:

@@ -181,7 +181,7 @@ def opened(house: House, number: str, *, first: bool = True) -> str:
     front = at_the_door(house)
     receipt = front.submissions.open(COMPLAINT, facts(number), front.actor("lin"))
     assert receipt.first is first
-    front.submissions.decide(receipt.submission, None, "a test")
+    front.docket.decide(receipt.submission, None, "a test")
     return receipt.case
 
 
@@ -220,12 +220,12 @@ def test_a_case_notes_the_key_of_whoever_seals_something_of_it(house: House):
     case = opened(old, "A")
     assert noted(house) == {"A": "old"}
     both_front, new_front = at_the_door(both), at_the_door(new)
-    assert both_front.submissions.next_of(case, "relay") is None
+    assert both_front.docket.next_of(case, "relay") is None
     receipt = both_front.submissions.hand_in(COMPLAINT, case, reply(), both_front.actor("lin"))
     assert noted(house) == {"A": "old"}, "the new key only reads"
-    assert new_front.submissions.next_of(case, "relay")
+    assert new_front.docket.next_of(case, "relay")
     assert noted(house) == {"A": "new,old"}, "the one who delivers seals payloads"
-    assert new_front.submissions.receipt(receipt.submission).state == "pending"
+    assert new_front.docket.receipt(receipt.submission).state == "pending"
 
 
 def reply() -> Any:
@@ -288,7 +288,7 @@ def test_an_archived_case_whose_last_submission_has_no_answer_yet_still_needs_it
         session.exec(select(SubmissionRow).where(SubmissionRow.case_id == case)).one().state = "pending"
     both = seen_with(house, STEPS[2])
     assert reseal(both).others["old"] == Need(closed=1)
-    at_the_door(both).submissions.decide_without_engine(opening_of(house, case), "relay")
+    at_the_door(both).docket.decide_without_engine(opening_of(house, case), "relay")
     assert reseal(both).others["old"] is None
 
 
@@ -405,7 +405,8 @@ async def step(house: House, ring: str, engine: str) -> AsyncIterator[Office]:
     office = Office(await connected(engine, house), house)
     office.task_queue = TASK_QUEUE
     office.front = Front(house, office.client, office.now)
-    office.submissions, office.relay = office.front.submissions, office.front.relay
+    office.submissions, office.docket = office.front.submissions, office.front.docket
+    office.relay = office.front.relay
     with worker(house, ring, engine):
         yield office
 

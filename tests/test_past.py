@@ -7,8 +7,8 @@ import pytest
 
 from models.complaint.past import ComplaintPast
 from models.tables import DeadlineRow, NoticeRow, SubmissionRow
+from starter.docket import Receipt
 from starter.refusals import Conflict, Forbidden, Invalid
-from starter.submissions import Receipt
 from tests.office import DAY, HOUR, Office, eventually
 from workflows import PROCESSES
 
@@ -27,7 +27,7 @@ def past_of(received_at: datetime, until: str, **more: Any) -> ComplaintPast:
 async def enter(office: Office, past: ComplaintPast, received_at: datetime, by: str = "lin", **facts: Any) -> str:
     receipt = commit(office, past, received_at, by, **facts)
     await office.relay.deliver(receipt.case)
-    assert office.submissions.receipt(receipt.submission).state == "decided"
+    assert office.docket.receipt(receipt.submission).state == "decided"
     return receipt.case
 
 
@@ -193,7 +193,7 @@ async def test_a_form_handed_in_before_the_opening_was_delivered_is_taken_after_
     receipt = commit(office, past_of(received, "consented_at"), received)
     handed_in = office.commit(receipt.case, "execution", content="新衣已寄出")
     await office.relay.deliver(receipt.case)
-    assert office.submissions.receipt(handed_in.submission).state == "decided"
+    assert office.docket.receipt(handed_in.submission).state == "decided"
     assert office.open_tasks(receipt.case) == {"callback"}
 
 

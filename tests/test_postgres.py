@@ -88,9 +88,10 @@ from models.tables import (
 from models.tasks import Refusal
 from settings import House, Settings
 from starter.__main__ import app as kefu
+from starter.docket import Docket, Receipt
 from starter.pages import Page
 from starter.refusals import Conflict
-from starter.submissions import Receipt, Submissions
+from starter.submissions import Submissions
 from starter.views import Views
 from tests.conftest import KEYS, free_port
 from tests.office import DAY, HOUR, Office, connected, eventually, patiently
@@ -162,6 +163,10 @@ def door_of(house: House, clock: Callable[[], datetime] = lambda: datetime.now(U
     return Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
 
 
+def docket_of(house: House, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Docket:
+    return Docket(house.database, house.keys, house.people, clock)
+
+
 def ledger_of(house: House) -> Ledger:
     return Ledger(house.database, house.keys, house.people)
 
@@ -206,7 +211,7 @@ def cause(submission: str, at: datetime) -> dict[str, Any]:
 def running_case(house: House, number: str, rungs: int = 1, due_in: timedelta = HOUR) -> tuple[str, datetime]:
     """A case that owes a reply, as its desk has recorded it; and when that is due."""
     receipt = opened(house, number)
-    door_of(house).decide(receipt.submission, None, "a test")
+    docket_of(house).decide(receipt.submission, None, "a test")
     with house.database.reading() as session:
         at = session.get_one(CaseRow, receipt.case).opened_at
     because = Because(promise="reply", basis="a test", anchor="received_at", anchored_at=at, within=due_in)
@@ -469,7 +474,7 @@ def test_what_a_case_is_taken_for_is_found_in_a_ledger_that_did_not_keep_it(hous
             form = Reclassify.model_validate({"kind": kind, "reason": "看错"})
             sent = door_of(house).hand_in(COMPLAINT, cases[number], form, lin).submission
             if number != "refused":
-                door_of(house).decide(sent, None, "a test")
+                docket_of(house).decide(sent, None, "a test")
     with house.database.writing() as session:
         session.get_one(CaseRow, cases["junk"]).closed_because = "junk"
     changed(house.database, command.downgrade, "0015")
@@ -739,7 +744,11 @@ class Bustle:
 
     def __post_init__(self) -> None:
         wrong_by = timedelta(seconds=self.chance.uniform(-2, 2))  # another machine's clock
-        self.submissions = door_of(self.house, lambda: datetime.now(UTC) + wrong_by)
+
+        def clock() -> datetime:
+            return datetime.now(UTC) + wrong_by
+
+        self.submissions, self.docket = door_of(self.house, clock), docket_of(self.house, clock)
         self.name = f"{self.chance.random()}"
 
     def act(self) -> None:
@@ -761,19 +770,19 @@ class Bustle:
                 assert session.get_one(SubmissionRow, sent.submission).recorded_at > before
 
     def delivers(self, case: str) -> None:
-        self.submissions.next_of(case, self.name)
+        self.docket.next_of(case, self.name)
 
     def decides(self, case: str) -> None:
         if sent := self._some(case):
-            self.submissions.decide(sent, self.chance.choice([None, Refusal(code="case_closed")]), self.name)
+            self.docket.decide(sent, self.chance.choice([None, Refusal(code="case_closed")]), self.name)
 
     def postpones(self, case: str) -> None:
         if sent := self._some(case):
-            self.submissions.postpone(case, sent, self.name)
+            self.docket.postpone(case, sent, self.name)
 
     def hears(self, case: str) -> None:
         if sent := self._some(case):
-            self.submissions.heard(sent)
+            self.docket.heard(sent)
 
     def records(self, case: str) -> None:
         if sent := self._some(case):

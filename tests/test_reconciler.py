@@ -150,7 +150,7 @@ class Fails(ComplaintWorkflow):
 
 async def begun_anew(office: Office, case: str, **how: Any) -> None:
     """Its run is ended, and another one started, which will not last."""
-    start = office.submissions.rebuilt(case)
+    start = office.docket.rebuilt(case)
     await office.client.get_workflow_handle(case).terminate()
     await office.client.start_workflow(start.process, start.opened, id=case, task_queue=office.task_queue, **how)
 
@@ -190,7 +190,7 @@ async def test_what_nobody_decides_is_named_by_a_round_and_stays_one_alarm(real_
     sent = office.commit(case, "reply", content="已致歉").submission
     with office.house.database.writing() as session:
         session.get_one(SubmissionRow, sent).recorded_at -= 2 * PATIENCE
-    office.submissions.postpone(case, sent, "nobody is at work")
+    office.docket.postpone(case, sent, "nobody is at work")
     assert await reconciled(office) == [(SUBMISSION, sent)]
     assert [(finding.kind, finding.about) for finding in office.front.watchdog.round()] == [(SUBMISSION, sent)]
     assert office.heard(case, "admin") == ["alarm/None"], "told once, whoever found it"
@@ -285,7 +285,7 @@ async def test_a_run_whose_customer_comes_back_while_somebody_looks_goes_on(
 async def test_a_run_that_the_ledger_does_not_know_is_named_and_left(real_office: Office, house: House):
     office = real_office
     stranger = f"complaint-{office.task_queue}"
-    started = office.submissions.rebuilt(await office.open())
+    started = office.docket.rebuilt(await office.open())
     await office.client.start_workflow("complaint", started.opened, id=stranger, task_queue=office.task_queue)
     await listed(office, stranger, "Running")
     assert await reconciled(office) == [(UNKNOWN, stranger)]
@@ -313,7 +313,7 @@ async def forget(office: Office, case: str) -> None:
 
 async def go_back(office: Office, case: str) -> None:
     """The engine has the case as it was when it had just been opened."""
-    start = office.submissions.rebuilt(case)
+    start = office.docket.rebuilt(case)
     assert start.opened
     await forget(office, case)
     early = start.opened.model_copy(update={"past": []})

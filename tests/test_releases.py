@@ -190,7 +190,8 @@ async def test_cases_that_the_release_before_has_begun_go_on_and_lose_nothing(
     async with Office(client, house) as office:
         office.task_queue = TASK_QUEUE
         office.front = Front(house, client)
-        office.submissions, office.relay = office.front.submissions, office.front.relay
+        office.submissions, office.docket = office.front.submissions, office.front.docket
+        office.relay = office.front.relay
         due = office.tasks(cases["soon"])["solution"].due_at
         await office.pass_time(max(due - office.now(), timedelta(0)))  # and nobody at work
         await office.worker_comes()

@@ -390,7 +390,7 @@ def shown(office: Office, state: Callable[[CaseRow], str | None]) -> dict[str, s
 
 async def test_the_sample_is_a_day_in_which_one_case_is_late_and_filling_it_again_changes_nothing(office: Office):
     with structlog.testing.capture_logs() as logs:
-        opened = await sample.fill(office.submissions, office.relay, office.house.people, office.now)
+        opened = await sample.fill(office.submissions, office.docket, office.relay, office.house.people, office.now)
     assert opened == len(sample.rows()) == 14
     assert [entry["event"] for entry in logs if entry["event"].startswith("sample")] == ["sample.filled"]
     assert "女士" not in str(logs)
@@ -404,7 +404,7 @@ async def test_the_sample_is_a_day_in_which_one_case_is_late_and_filling_it_agai
     assert office.open_tasks(str(ids["YL-0006"])) == {"callback"}
     assert "solution-2" in office.open_tasks(str(ids["YL-0005"]))
 
-    assert await sample.fill(office.submissions, office.relay, office.house.people, office.now) == 0
+    assert await sample.fill(office.submissions, office.docket, office.relay, office.house.people, office.now) == 0
     assert shown(office, lambda row: row.state) == states
     assert shown(office, lambda row: row.id) == ids
 

@@ -43,6 +43,7 @@ from models.tables import AlarmRow, CaseRow, DeadlineRow, DeliveryRow, NoticeRow
 from models.words import knows
 from settings import House, Settings
 from starter import relay
+from starter.docket import Docket
 from starter.machine.server import EmbeddedServer, find_binary
 from starter.submissions import Submissions
 from starter.watching import alarms, lateness, metrics, reconciler, watch, watchdog
@@ -169,7 +170,7 @@ class Plants:
             ),
         )
         receipt = office.commit_opening(received_by="pinned")
-        opened = office.submissions.rebuilt(receipt.case).opened
+        opened = office.docket.rebuilt(receipt.case).opened
 
         async def started() -> bool:
             with suppress(RPCError):  # the engine has not heard of the version yet
@@ -336,6 +337,10 @@ def door(house: House, clock: Clock) -> Submissions:
     return Submissions(house.database, house.keys, house.people, clock)
 
 
+def docket(house: House, clock: Clock) -> Docket:
+    return Docket(house.database, house.keys, house.people, clock)
+
+
 def person(house: House, id: str = "lin") -> Person:
     found = house.people.person(id)
     assert found
@@ -364,7 +369,7 @@ def commit(house: House, clock: Clock, number: int = 1) -> tuple[str, str]:
 
 def opened(house: House, clock: Clock, number: int = 1) -> str:
     submission, case = commit(house, clock, number)
-    door(house, clock).decide(submission, None, "a test")
+    docket(house, clock).decide(submission, None, "a test")
     return case
 
 
@@ -598,7 +603,7 @@ def test_a_queue_that_moves_is_no_finding_and_one_that_stands_is(house: House, c
     waiting = [commit(house, clock, number) for number in range(30)]
     for submission, _ in waiting[:20]:
         clock.go(5 * SECOND)
-        door(house, clock).decide(submission, None, "a test")
+        docket(house, clock).decide(submission, None, "a test")
         assert dog.round() == []
     clock.go(watchdog.PATIENCE + SECOND)
     assert [finding.kind for finding in dog.round()] == [SUBMISSION] * 10
@@ -616,7 +621,7 @@ def test_what_a_dead_relay_leaves_behind_is_found_though_the_doors_decide_all_th
 
 def test_what_was_tried_in_vain_is_found_while_all_else_moves(house: House, clock: Clock, dog: Watchdog):
     tried, case = commit(house, clock, 0)
-    door(house, clock).postpone(case, tried, "a test")
+    docket(house, clock).postpone(case, tried, "a test")
     for number in range(1, 10):
         clock.go(5 * SECOND)
         opened(house, clock, number)
@@ -632,7 +637,7 @@ def test_stuck_submissions_are_the_same_alarms_however_often_they_are_tried(
     clock.go(MINUTE)
     for n in range(6):
         for row in rows(house.database, SubmissionRow)[n % 3 :: 3]:
-            door(house, clock).postpone(row.case_id, row.id, "a test")
+            docket(house, clock).postpone(row.case_id, row.id, "a test")
         dog.round()
         clock.go(watchdog.EVERY)
     assert len(rows(house.database, AlarmRow)) == watchdog.MOST
@@ -647,7 +652,7 @@ def test_a_case_with_a_past_is_late_from_when_it_came(house: House, clock: Clock
     clock.go(watchdog.PATIENCE + SECOND)
     assert {finding.about for finding in dog.round()} == {row.id for row in rows(house.database, SubmissionRow)}
     assert all(finding.since == clock.now - watchdog.PATIENCE - SECOND for finding in dog.round())
-    door(house, clock).decide(receipt.submission, None, "a test")
+    docket(house, clock).decide(receipt.submission, None, "a test")
 
 
 async def test_rungs_that_were_due_before_a_case_came_are_not_late(office: Office, house: House):

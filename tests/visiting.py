@@ -120,7 +120,7 @@ class Visiting:
 
         async def nothing_waits() -> bool:
             for again in (False, True):
-                for case in self.office.submissions.waiting(500, again):
+                for case in self.office.docket.waiting(500, again):
                     await self.office.relay.deliver(case)
             with self.office.house.database.reading() as session:
                 pending = select(SubmissionRow.id).where(SubmissionRow.state == "pending")

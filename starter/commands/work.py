@@ -26,12 +26,12 @@ from starter.commands.terminal import (
     with_front,
     word,
 )
+from starter.docket import Receipt
 from starter.facts import flat
 from starter.front import Front, task_of
 from starter.pages import Page
 from starter.refusals import Invalid, NotFound, field_errors
 from starter.shown import CaseSummary, CaseView, NoticeView, TaskView, TimelineEntry
-from starter.submissions import Receipt
 from workflows import PROCESSES
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -32,6 +32,7 @@ from models.words import LANGUAGES, say
 from settings import TASK_QUEUE, House, Settings
 from starter import customers
 from starter import sample as made_up
+from starter.docket import Docket
 from starter.front import Front
 from starter.machine.server import HOST, NAMESPACE, EmbeddedServer, NoServer, find_binary
 from starter.machine.supervisor import GRACE, PROBE_EVERY, PROBE_WITHIN, Part, Supervisor, Trouble
@@ -185,11 +186,12 @@ def _who_may_act(people: Who) -> str:
 
 async def _fill(house: House, engine: EmbeddedServer) -> int:
     os.environ.update(_connection(engine))
-    submissions = Submissions(
-        house.database, house.keys, house.people, lambda: datetime.now(UTC), house.settings.policy
-    )
+    clock = partial(datetime.now, UTC)
+    submissions = Submissions(house.database, house.keys, house.people, clock, house.settings.policy)
+    docket = Docket(house.database, house.keys, house.people, clock)
     try:
-        return await made_up.fill(submissions, Relay(submissions, await house.temporal(), TASK_QUEUE), house.people)
+        relay = Relay(docket, await house.temporal(), TASK_QUEUE)
+        return await made_up.fill(submissions, docket, relay, house.people)
     finally:
         house.database.close()
 

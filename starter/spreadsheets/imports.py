@@ -17,12 +17,13 @@ from models.forms import Case, FieldError, Form
 from models.people import Person
 from models.tasks import Past, Process
 from models.words import Language, knows, label, say
+from starter.docket import Receipt
 from starter.refusals import Conflict, Invalid, Refused
 from starter.spreadsheets.columns import Leaf, Names, Unreadable, required_objects, value_of
 from starter.spreadsheets.rejects import Problem, Rejects
 from starter.spreadsheets.sheets import CannotImport, Record, Remark, Sheet, listed
 from starter.spreadsheets.workbooks import sheet_of
-from starter.submissions import Receipt, Submissions
+from starter.submissions import Submissions
 
 M = TypeVar("M", bound=BaseModel)
 

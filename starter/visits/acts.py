@@ -10,8 +10,8 @@ from activities.database import once_more
 from models.people import Person
 from models.visits.facts import PlannedVisit
 from models.visits.months import Month
+from starter.docket import Receipt
 from starter.front import Front
-from starter.submissions import Receipt
 from starter.views import Views
 from starter.visits.calls import Called, Calls, CallSent, PutOff
 from starter.visits.headquarters import Headquarters, Remark

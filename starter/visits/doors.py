@@ -13,8 +13,8 @@ from models.people import Person
 from models.visits.months import Month
 from models.words import language_of
 from starter.customers import Said
+from starter.docket import Receipt
 from starter.front import Front
-from starter.submissions import Receipt
 from starter.visits import acts
 from starter.visits.calls import CallSent, PutOff
 from starter.visits.headquarters import Remark

@@ -15,8 +15,9 @@ from models.visits.forms import HEADQUARTERS, CloseMonth, Consolidate, HandRepor
 from models.visits.months import Month, month_begins, shifted
 from models.visits.terms import VisitPlanPromises, plan_due
 from settings import House
+from starter.docket import Receipt
 from starter.refusals import Conflict, Forbidden, NotFound
-from starter.submissions import Receipt, Submissions
+from starter.submissions import Submissions
 from starter.visits.submitted import closing, consolidated_at, delivered_in, is_sent, month_case, plans_of
 
 AT_ONCE = 20

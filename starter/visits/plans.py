@@ -21,9 +21,10 @@ from models.visits.facts import PlanIntake, PlannedVisit
 from models.visits.forms import CALLERS, Appended, Deliver
 from models.visits.months import month_of, shifted
 from settings import House
+from starter.docket import Receipt
 from starter.numbers import normal
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound
-from starter.submissions import Receipt, Submissions
+from starter.submissions import Submissions
 from starter.visits import whom
 from starter.visits.lists import Lists
 from starter.visits.opening import facts_of

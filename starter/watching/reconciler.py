@@ -16,8 +16,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.database import once_more
 from models.tables import CaseRow, SubmissionRow, TaskRow
 from settings import House
+from starter.docket import Docket
 from starter.reopening import is_open
-from starter.submissions import Submissions
 from starter.watching.alarms import Finding, keep, report
 from starter.watching.watchdog import PATIENCE, undecided
 
@@ -49,13 +49,13 @@ class Reconciler:
 
     def __init__(
         self,
-        submissions: Submissions,
+        docket: Docket,
         house: House,
         client: Client,
         clock: Callable[[], datetime],
         task_queue: str,
     ) -> None:
-        self._submissions = submissions
+        self._docket = docket
         self._database = house.database
         self._people = house.people
         self._client = client
@@ -291,7 +291,7 @@ class Reconciler:
     async def rebuild(self, case: str) -> None:
         """Start an open case anew from all that was decided in it. What the ledger holds already is not written twice."""
         await self._stop(case, "rebuilt from the ledger")
-        start = await asyncio.to_thread(self._submissions.rebuilt, case)
+        start = await asyncio.to_thread(self._docket.rebuilt, case)
         with suppress(WorkflowAlreadyStartedError):  # somebody else has just done so
             await self._client.start_workflow(
                 start.process,
