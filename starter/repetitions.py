@@ -15,7 +15,7 @@ from models.tasks import OPENING, REOPENING, Past, Process
 from starter.docket import Receipt, opening_of, past_of
 from starter.facts import Said
 from starter.refusals import Conflict
-from starter.reopening import back_with, numbered
+from starter.reopening import back_with, numbered, numbers_of
 from starter.resent import otherwise, sends_again
 
 
@@ -82,7 +82,8 @@ class Repetitions:
         theirs = by.role is not Role.STORE or case.store == by.store
         back = back_with(facts) if theirs and past is None else None
         if back and row.form == REOPENING:
-            return canonical(back)
+            named = facts.earlier_case in (case.number, *numbers_of(self._session, case.id))
+            return canonical(back) if named and facts.store_code in (None, case.store) else b""
         if back and row.form == Amend.form and row.by == by.id:
             before = [sent for sent in self._sent_by(case, by) if sent.recorded_at < row.recorded_at]
             return canonical(otherwise(self._contents(before), facts).form) if before else b""

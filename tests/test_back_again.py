@@ -5,11 +5,17 @@ from typing import Any
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
+from models.complaint import COMPLAINT
+from models.complaint.facts import Complaint
 from models.tables import ArchiveRow, DeadlineRow, EventRow, NoticeRow, SubmissionRow, TaskRow
 from models.tasks import Outcome
+from starter.front import Front
 from starter.refusals import Conflict, Forbidden, Invalid, NotFound
+from starter.reseal import reseal
 from starter.watching.doctor import examine
+from tests.conftest import KEYS
 from tests.office import DAY, HOUR, Office, eventually
+from tests.test_keys import NEW, seen_with
 from tests.test_papers import text_of
 
 AGAIN: dict[str, Any] = {"content": "新换的又跑绒", "channel": "phone"}
@@ -424,3 +430,22 @@ async def test_e44_what_was_erased_is_not_opened_again_and_what_is_opened_again_
         await office.hand_in(case, "back_again", **AGAIN)
     assert gone.value.code == "closed_for_good"
     assert await office.open(earlier=office.case(case).number) != case
+
+
+async def test_what_is_sent_again_is_known_after_the_keys_were_turned_over(office: Office):
+    """The paper of who is back, and a store's correction: their rows are sealed anew, and say what they said."""
+    case = await closed(office)
+    await office.pass_time(DAY)
+    came = (office.now() - HOUR).isoformat()
+    back = office.complaint(earlier=office.case(case).number, received_at=came)
+    form = office.complaint(received_at=came)
+    sent = (back, form, form | {"content": "只穿了一次"}, form | {"content": "只穿了一次", "demand": "换货"})
+    async with office.api("oa-sh01") as store:
+        first = [(await store.post("/api/cases/complaint", json=facts)).json()["submission"] for facts in sent]
+    assert len(set(first)) == 4
+    turned = seen_with(office.house, f"{NEW},{KEYS}")
+    assert reseal(turned).unreadable == []
+    submissions = Front(turned, office.client, office.now, office.task_queue).submissions
+    store_account = office.front.actor("oa-sh01")
+    again = [submissions.open(COMPLAINT, Complaint.model_validate(facts), store_account) for facts in sent]
+    assert [(receipt.submission, receipt.first) for receipt in again] == [(known, False) for known in first]
