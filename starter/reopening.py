@@ -10,7 +10,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from models.complaint.facts import Complaint, ComplaintIntake
 from models.complaint.forms import BackAgain
 from models.forms import Case, FieldError
-from models.tables import ERASED, CaseRow, EventRow, NumberRow, SubmissionRow
+from models.tables import ERASED, CaseRow, EventRow, NumberRow, SubmissionRow, TaskRow
 from models.tasks import REOPENING
 from starter.refusals import Conflict, Invalid, Refused
 
@@ -20,6 +20,10 @@ LOCK = 4102
 """Of who gives a number, where several may write at once."""
 FOR_GOOD = ("duplicate", "cancelled")
 """What goes on in another case, or was ended from outside, is not opened again."""
+
+
+HANDLING = {"reply", "solution", "consent", "execution", "callback", "sign_off", "supplement"}
+"""What is owed while a complaint is handled."""
 
 
 def numbered(process: str, number: str) -> SelectOfScalar[CaseRow]:
@@ -51,19 +55,20 @@ def continued(session: Session, earlier: CaseRow, facts: Case, intake: Any, now:
 
 def against(session: Session, case: CaseRow, form: BackAgain, intake: ComplaintIntake, now: datetime) -> Refused | None:
     """Why a case is not opened again at an instant (UTC). None where it is, also where somebody has just handed that in."""
-    if case.closed_at is None:
+    over_at = case.closed_at or _over_at(session, case)
+    if over_at is None:
         return Conflict("case_is_open", number=case.number)
-    came_at, until = form.received_at or now, case.closed_at + intake.back_again
+    came_at = form.received_at or now
     if came_at > now + intake.clocks_differ:
         return Invalid([FieldError(field="received_at", code="past_in_future")])
     if intake.oldest_receipt and came_at < now - intake.oldest_receipt:
         values = {"days": str(intake.oldest_receipt.days)}
         return Invalid([FieldError(field="received_at", code="received_too_long_ago", values=values)])
-    if came_at <= case.closed_at:
-        here = case.closed_at.astimezone(ZoneInfo(case.promises["terms"]["zone"]))
+    if came_at <= over_at:
+        here = over_at.astimezone(ZoneInfo(case.promises["terms"]["zone"]))
         values = {"closed_at": f"{here:%Y-%m-%d %H:%M}"}
         return Invalid([FieldError(field="received_at", code="came_before_closing", values=values)])
-    if came_at > until:
+    if case.closed_at and came_at > case.closed_at + intake.back_again:
         return Conflict("closed_too_long", number=case.number, days=str(intake.back_again.days))
     edition = case.promises["terms"].get("edition", 1)
     if edition < REOPENABLE_SINCE or case.closed_because in FOR_GOOD or _is_erased(session, case):
@@ -95,6 +100,21 @@ def is_open(session: Session, case: CaseRow) -> bool:
         SubmissionRow.case_id == case.id, SubmissionRow.form == REOPENING, SubmissionRow.state == "pending"
     )
     return case.state == "open" or session.exec(back).first() is not None
+
+
+def is_over(session: Session, case: CaseRow) -> bool:
+    """Whether an open case waits for its closing form, an authority or others only: who is back then has it opened again."""
+    return case.closed_at is None and _over_at(session, case) is not None
+
+
+def _over_at(session: Session, case: CaseRow) -> datetime | None:
+    """Since when an open complaint is over for its customer; None while it is not."""
+    tasks = session.exec(select(TaskRow).where(TaskRow.case_id == case.id, col(TaskRow.by_itself).is_(False))).all()
+    owed = {task.form for task in tasks if task.state == "open"}
+    for_the_customer = HANDLING if case.taken_for == "complaint" else {*HANDLING, "record", "agreed_reply"}
+    if not owed or owed & for_the_customer:
+        return None
+    return max((task.owed_at for task in tasks if task.form == "record"), default=case.opened_at)
 
 
 def _is_erased(session: Session, case: CaseRow) -> bool:

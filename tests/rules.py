@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
 SOON = timedelta(days=30)
+HANDLING = ("reply", "solution", "consent", "execution", "callback", "sign_off", "supplement")
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 HEADQUARTERS = {"specialist", "manager"}
@@ -127,7 +128,8 @@ class Matter:
     def against_opening_again(self, now: datetime) -> str | None:
         """Soon after its end, unless the matter went on in another."""
         if self.closed_at is None:
-            return "case_is_open"
+            waits = HANDLING if self.kind == "complaint" else (*HANDLING, "record", "agreed_reply")
+            return "case_is_open" if any(map(self.open, waits)) else None
         if now > self.closed_at + SOON:
             return "closed_too_long"
         return "closed_for_good" if self.because == "duplicate" else None
@@ -493,6 +495,7 @@ class Matter:
         self.replied, self.reply_due, self.second, self.to_be_tried_again = False, None, False, False
         self.called, self.record_since = None, None
         self.approvals, self.kinds_before, self.put_aside = [], [], {}
+        self.tasks = [task for task in self.tasks if task.form != "record"]
         self.handled_again()
         self.begin(at)
 

@@ -289,6 +289,51 @@ async def test_e26_whom_the_complaint_is_about_does_not_open_it_again_but_what_h
     assert "lin" not in owners
 
 
+async def test_e26_who_is_back_before_the_closing_form_or_while_an_authority_waits_has_it_handled_once_more(
+    office: Office,
+):
+    """Over for the customer and not closed yet: nobody would owe him anything otherwise."""
+    case = await office.open()
+    due = office.now() + 20 * DAY
+    await office.hand_in(case, "refer", body="12315", reference="1", due_at=due.isoformat())
+    await office.walk(case, until="callback")
+    assert office.open_tasks(case) == {"record", "external_reply"}
+    await office.hand_in(case, "back_again", **AGAIN)
+    assert office.open_tasks(case) == {"reply-2", "solution-2", "callback-2", "external_reply"}
+    assert (office.case(case).cycle, office.heard(case, "wang")) == (2, ["back_again/None"])
+    assert office.heard(case, "lin")[-1] == "reopened/None"
+    await walk_again(office, case)
+    assert office.open_tasks(case) == {"external_reply"}
+    await office.pass_time(DAY)
+    assert await office.open(earlier=office.case(case).number) == case
+    assert office.open_tasks(case) == {"reply-3", "solution-3", "callback-3", "external_reply"}
+    await walk_again(office, case)
+    await office.hand_in(case, "external_reply", content="已回函")
+    row = office.case(case)
+    assert (row.state, row.cycle, row.closed_because) == ("archived", 3, "completed")
+    assert await wrong_with(office, case) == []
+    await office.pass_time(DAY)
+    await office.hand_in(case, "back_again", **AGAIN)
+    assert office.case(case).cycle == 4
+
+
+async def test_e26_who_withdrew_and_is_back_before_the_closing_form(office: Office):
+    case = await office.open()
+    await office.hand_in(case, "withdraw", reason="撤诉")
+    await office.pass_time(HOUR)
+    early = (office.now() - 2 * HOUR).isoformat()
+    with pytest.raises(Invalid):
+        await office.hand_in(case, "back_again", **AGAIN, received_at=early)
+    await office.hand_in(case, "back_again", **AGAIN)
+    assert office.open_tasks(case) == {"reply-2", "solution-2", "callback-2"}
+    before = everything_of(office, case)
+    await office.front.reconciler.rebuild(case)
+    await eventually(lambda: everything_of(office, case) == before)
+    await walk_again(office, case)
+    assert (office.case(case).state, office.case(case).closed_because) == ("archived", "completed")
+    assert await wrong_with(office, case) == []
+
+
 # Whatever is down, and whoever is killed
 
 

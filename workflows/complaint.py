@@ -131,6 +131,7 @@ class ComplaintWorkflow(Desk):
         self.back, self.ours_since = form, form.came_at
         self.kind = form.kind or self.kind
         self.unsorted, self.is_filed, self.to_be_tried_since = True, False, None
+        self.drop(*self.open(Record), because="back_again")
         self.attempts.clear()
         self.kinds_before.clear()
         self.first_at.clear()
@@ -489,6 +490,10 @@ class ComplaintWorkflow(Desk):
             and len(days) >= self.promises.terms.attempt_days
             and len(channels) > 1
         )
+
+    @property
+    def is_over(self) -> bool:
+        return not self.may_leave
 
     @property
     def is_urgent(self) -> bool:

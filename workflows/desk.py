@@ -16,7 +16,7 @@ from models.forms import Bundle, Form
 from models.people import Role
 from models.promises import Promise
 from models.tasks import OPENING, REOPENING, C, Opened, Outcome, P, Process, Refusal, Submission
-from workflows.exits import Exits, Kept, Left, Stretch
+from workflows.exits import Again, Exits, Kept, Left, Stretch
 from workflows.journal import Journal, in_ledger
 from workflows.order import Order
 from workflows.owed import F, Owed
@@ -73,9 +73,13 @@ class Desk:
 
     @asynccontextmanager
     async def until_archived(self) -> AsyncIterator[None]:
-        """On leaving, by its end or a side exit, drop what is still owed and archive the case, unless it is closed."""
-        with self._exits.of_case():
-            yield
+        """On leaving, by its end or a side exit, drop what is still owed and archive the case, unless it is closed, or handled
+        once more."""
+        try:
+            with self._exits.of_case():
+                yield
+        except Again:
+            return
         if self._closed:
             return
         because = self._exits.because or COMPLETED
@@ -84,8 +88,8 @@ class Desk:
         self._closed = True
 
     async def is_open(self) -> bool:
-        """Whether there is something to handle: at first; and where the case was archived, when it was opened again before this
-        run began, or while it ends. No run waits for that: it would stay in the engine for nothing."""
+        """Whether there is something to handle: at first, and where it was opened again. Of an archived case that is known when
+        this run begins, or while it ends: no run waits for it, which would stay in the engine for nothing."""
         if self._closed:
             await workflow.wait_condition(lambda: not self._closed or (self._kept and workflow.all_handlers_finished()))
         return not self._closed
@@ -205,8 +209,13 @@ class Desk:
     def follow(self, form: Form) -> None:
         """A form or an act was taken: what it starts besides what `run()` waits for."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether only a closing form, or others, are waited for: who is back then has it handled once more."""
+        return False
+
     def reopened(self, form: Form) -> None:
-        """The archived case is open again with this form: what `run()` begins with, once more."""
+        """What was archived, or over, is open again with this form: what `run()` begins with, once more."""
 
     def objection(self, form: Form, role: Role) -> Refusal | None:
         """What the process has against a form that the desk would take: authority, mostly."""
@@ -286,7 +295,7 @@ class Desk:
                 self._tasks.take(form)
             case Closed():
                 self.end(HISTORY)
-            case _ if self._closed:
+            case _ if submission.form == REOPENING and (self._closed or self.is_over):
                 self._reopen(form)
             case Bundle():
                 self._ahead = form.then()
@@ -313,6 +322,8 @@ class Desk:
         self._journal.knows(form)
         self._reopened += 1
         self._exits.shut()
+        if not self._closed:
+            self._exits.lead_back()
         self._closed = False
         self._journal.reopened(self._reopened)
         self.reopened(form.stamped(self._journal.stamp))

@@ -34,6 +34,10 @@ class Left(Ended):
         return owed in self.keeping or owed.form in self.keeping
 
 
+class Again(Exception):
+    """A case is handled once more, from where its handling begins. Raised at whatever await its `run()` stands."""
+
+
 class Stretch:
     """A part of `run()`, and when it was over: `run()` says so at its end, `leave` where it was left."""
 
@@ -50,10 +54,11 @@ class Exits:
         self._left: Left | None = None
         self._taken: str | None = None
         self._is_in_stretch = False
+        self._leads_back = False
 
     @property
     def is_open(self) -> bool:
-        return bool(self.broken or self._ended or self._left)
+        return bool(self.broken or self._ended or self._left or self._leads_back)
 
     @property
     def because(self) -> str | None:
@@ -73,6 +78,9 @@ class Exits:
     def shut(self) -> None:
         self._ended = self._left = self._taken = None
 
+    def lead_back(self) -> None:
+        self._leads_back = True
+
     def take(self) -> None:
         """Raise what leads out, where something does."""
         if self.broken:
@@ -81,6 +89,9 @@ class Exits:
             raise Ended(self._ended)
         if self._left:
             raise self._left
+        if self._leads_back:
+            self._leads_back = False
+            raise Again
 
     @contextmanager
     def of_case(self) -> Iterator[None]:

@@ -35,7 +35,7 @@ from starter.refusals import Busy, Conflict, Forbidden, Full, Invalid, NotFound
 from starter.reopening import is_open
 
 A_CASE = 10
-"""Files at a time; more is a parcel, not evidence."""
+"""Files at a time, for each time it is handled; more is a parcel, not evidence."""
 REGRET = timedelta(hours=1)
 """So long who added a file may take it back."""
 CLEANERS = 2
@@ -232,7 +232,7 @@ class Attachments:
             rows = _of(session, case)
             self._check_key(rows, by, files, key)
             fresh = {file.hash: file for file in files if not self._same(rows, file)}
-            _check_room(rows, len(fresh))
+            _check_room(found, rows, len(fresh))
         return list(fresh.values())
 
     def _make_fit(self, fit: Fit) -> None:
@@ -286,7 +286,7 @@ class Attachments:
                     session.add(_event(row, "attached", by, now))
                 taken[row.id] = row
             used = {fit.id for fit in fresh} & taken.keys()
-            _check_room(rows, len(used))
+            _check_room(found, rows, len(used))
             if used:
                 found.keys = self._keys.noted(found.keys)
         return list(taken.values()), used
@@ -411,9 +411,10 @@ def _check_open(session: Session, case: CaseRow) -> None:
         raise Conflict("case_closed")
 
 
-def _check_room(rows: list[AttachmentRow], more: int) -> None:
-    if more and sum(row.removed_at is None for row in rows) + more > A_CASE:
-        raise Conflict("too_many_attachments", limit=str(A_CASE))
+def _check_room(case: CaseRow, rows: list[AttachmentRow], more: int) -> None:
+    limit = A_CASE * case.cycle
+    if more and sum(row.removed_at is None for row in rows) + more > limit:
+        raise Conflict("too_many_attachments", limit=str(limit))
 
 
 def _check_may_read(by: Person) -> None:

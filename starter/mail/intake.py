@@ -28,7 +28,7 @@ from starter.mail.reading import Mail
 from starter.numbers import normal
 from starter.post.sorting import Sorter
 from starter.refusals import Conflict, Invalid
-from starter.reopening import numbered
+from starter.reopening import is_over, numbered
 from starter.submissions import Submissions
 
 TO_BE_SORTED = "待分拣"
@@ -114,7 +114,7 @@ class Intake:
             return self._set_aside(session, mail, at, "automatic")
         case = self._answered(session, mail)
         said = _unreadable(mail, unreadable) if unreadable else _content(mail)
-        if case and case.state == "open":
+        if case and case.state == "open" and not is_over(session, case):
             return self._add(session, mail, at, case, said)
         return self._open(session, mail, at, said, "unreadable" if unreadable else "opened", case)
 
