@@ -149,6 +149,7 @@ async def test_late_audits_are_one_notice_a_specialist_and_day_however_many_regi
         assert goes.next_try_at >= told.created_at + WAITS, "it names both when it goes out"
     await office.pass_time(DAY)
     assert len(await late("wang")) == 2, "the next day's"
+    await office.pass_time(4 * DAY)  # four hours of his duty, whatever hour and day of the week it is
     climbed = [text for text in await late("sun") if "未确认知悉" in text]
     assert len(climbed) == 2
     assert climbed[-1].startswith((f"工单 {both}：", f"工单 {other_way}："))

@@ -31,6 +31,7 @@ from tests.office import DAY, HOUR, Office, organised
 from tests.test_papers import book_of, register, rows_of, text_of
 
 CUSTOMER = "zhang@customer.example"
+SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
 
@@ -281,20 +282,27 @@ async def test_who_is_back_by_mail_is_not_written_what_he_was_told_on_the_phone(
     assert "已再次送检" in answer.get_content()
 
 
-async def test_a_letter_that_a_closing_case_refuses_opens_one_of_its_own(counter: Counter):
-    """The case is archived in the engine while the ledger still has it open: the amendment is refused afterwards."""
+@pytest.mark.parametrize(("wait", "what"), [(timedelta(0), "opened"), (5 * SECOND, "reopened")])
+async def test_a_letter_that_a_closing_case_refuses_is_not_lost(counter: Counter, wait: timedelta, what: str):
+    """The case is archived in the engine while the ledger still has it open: the amendment is refused afterwards. What came
+    before the closing is a case of its own, which names it; who came after it has it opened again."""
     counter.drop.receives(letter(), counter.now())
     [first] = await counter.reads()
     case = str(first.case_id)
-    await counter.office.walk(case, until="callback")
-    closing = counter.office.commit(case, "record", finding="已处理")
-    counter.drop.receives(letter("还有一件事", message_id="<2@x>", In_Reply_To="<1@customer.example>"), counter.now())
+    await counter.office.hand_in(case, "reclassify", kind="query", reason="只是询问")
+    came = counter.now()
+    closing = counter.office.commit(case, "reply", content="可以退")
+    if wait:
+        await counter.office.pass_time(wait)
+        came = counter.now()
+    counter.drop.receives(letter("还有一件事", message_id="<2@x>", In_Reply_To="<1@customer.example>"), came)
     await asyncio.to_thread(counter.mailbox.round)
     await counter.office.relay.deliver(case)
     assert counter.office.submission(closing.submission).state == "decided"
     rows = await counter.reads()
-    assert [row.what for row in rows] == ["opened", "opened"]
-    assert len({row.case_id for row in rows}) == 2
+    assert [row.what for row in rows] == ["opened", what]
+    assert len({row.case_id for row in rows}) == (2 if what == "opened" else 1)
+    assert counter.office.case(str(rows[-1].case_id)).state == "open"
 
 
 async def test_pictures_come_along_and_what_cannot_be_kept_is_named(inlet: Counter):
