@@ -17,7 +17,7 @@ from models.forms import Case, Form, Private
 from models.organisation import Who
 from models.people import Person, Role
 from models.tables import CaseRow, SubmissionRow, TaskRow
-from models.tasks import OPENING, Past, Process
+from models.tasks import OPENING, REOPENING, Past, Process
 from starter import customers, reopening
 from starter.checks import check, may_send, of_somebody_else, unknown_store
 from starter.docket import Receipt, take_lease
@@ -96,7 +96,7 @@ class Submissions:
         earlier = _earlier(session, process, facts)
         if errors := self._against(process, facts, past, by, earlier, intake, now):
             raise Invalid(errors)
-        if reopening.given_meanwhile(session, process.name, facts.number):
+        if REOPENING in process.submittable and reopening.given_meanwhile(session, process.name, facts.number):
             return self.open_in(session, process, facts, by, key, holder, past)
         if (
             earlier

@@ -181,12 +181,12 @@ class Almanac:
                 if case.number in there:
                     continue
                 try:
-                    self._submissions.open_in(session, process, case, CALENDAR)
+                    opened = self._submissions.open_in(session, process, case, CALENDAR)
                 except Refused as error:
                     log.error("calendar.refused", process=process.name, number=case.number, reason=error.code)
                     refused += 1
                 else:
-                    added += 1
+                    added += opened.first
         return added, refused
 
     @once_more
