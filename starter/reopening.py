@@ -20,8 +20,6 @@ LOCK = 4102
 """Of who gives a number, where several may write at once."""
 FOR_GOOD = ("duplicate", "cancelled")
 """What goes on in another case, or was ended from outside, is not opened again."""
-
-
 HANDLING = {"reply", "solution", "consent", "execution", "callback", "sign_off", "supplement"}
 """What is owed while a complaint is handled."""
 

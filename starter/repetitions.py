@@ -53,7 +53,7 @@ class Repetitions:
                 and sends_again(case, row, facts, by)
                 and not self._keys.matches(row.digest, canonical(facts))
             ):
-                return self._corrected(case, row, facts, by)
+                return self._corrected(case, facts, by)
             return self._receipt(row, self._said(row, facts, past, by), "number_taken", number=facts.number)
         return None
 
@@ -90,7 +90,7 @@ class Repetitions:
         same = theirs and row.form == OPENING and self._has_past(case, facts, past)
         return canonical(facts) if same else b""
 
-    def _corrected(self, case: CaseRow, opening: SubmissionRow, facts: Case, by: Person) -> Receipt | Correction:
+    def _corrected(self, case: CaseRow, facts: Case, by: Person) -> Receipt | Correction:
         """What the sender corrects in it; the receipt where he has said so before, whatever he has corrected after it."""
         rows = self._sent_by(case, by)
         sent = self._contents(rows)

@@ -334,6 +334,18 @@ async def test_e26_who_withdrew_and_is_back_before_the_closing_form(office: Offi
     assert await wrong_with(office, case) == []
 
 
+async def test_e34_the_second_of_two_who_come_at_once_names_an_employee_too(office: Office):
+    """It is open again by then: what he owes there goes to another all the same."""
+    case = await closed(office)
+    await office.pass_time(DAY)
+    office.commit(case, "back_again", **AGAIN)
+    office.commit(case, "back_again", by="oa-sh01", **AGAIN, about_employee="lin")
+    await office.relay.deliver(case)
+    assert (office.case(case).cycle, office.case(case).about) == (2, "lin")
+    owners = {task.owner for task in office.tasks(case).values() if task.state == "open" and not task.by_itself}
+    assert owners == {"wang"}, "nobody else has the region"
+
+
 # Whatever is down, and whoever is killed
 
 

@@ -344,7 +344,7 @@ class ComplaintWorkflow(Desk):
                 self.note("called_by_solver")
             case BackAgain():  # handed in twice at once: it is open again already
                 self.comes_along(form)
-                self.note("back_again")
+                self.note("back_again", about=form.about_employee)
             case Amend():
                 self.comes_along(form)
                 self.note("amended", about=form.about_employee)
